@@ -1,0 +1,67 @@
+//! Protections that a test build can switch off, one at a time.
+//!
+//! A test that cannot see a fault proves nothing. Built with the feature `sabotage`, the protection named by the
+//! environment variable `WECOM_GATEWAY_SABOTAGE` is removed, and the test that guards it has to fail. Without the
+//! feature every question here is a constant `false`.
+
+/// One protection that can be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// The signature is compared before anything is decrypted.
+    Signature,
+    /// Timestamp, nonce and base64 have a strict form, each parameter stands once.
+    StrictSyntax,
+    /// The receive id behind the message is compared.
+    ReceiveId,
+    /// A POST timestamp outside the window is refused.
+    ReplayWindow,
+    /// A DTD in the plaintext makes it unreadable.
+    NoDtd,
+    /// The answer waits for the commit.
+    CommitBeforeAnswer,
+    /// SQLite flushes each commit (`synchronous=FULL`).
+    Flush,
+    /// Unsafe durability settings of the database are refused at start.
+    DurabilityCheck,
+    /// Equal callbacks become one row.
+    Deduplication,
+    /// A commit goes on when its client hangs up.
+    CancelProof,
+    /// Bodies have a size limit.
+    BodyLimit,
+    /// Head and body of a request have a time limit.
+    RequestTimeout,
+    /// A client address has a request budget.
+    RateLimit,
+    /// Management routes ask for a key.
+    ApiKey,
+    /// A stop drains what was accepted.
+    GracefulStop,
+    /// An at-most-once send found started after a crash is not sent again.
+    StartedMark,
+    /// Robot sends keep to 20 a minute.
+    Pace,
+    /// Secrets print as `***`.
+    Redaction,
+    /// Control characters in logs are escaped.
+    LogEscaping,
+    /// Error answers have a fixed text.
+    FixedErrors,
+    /// Both keys are accepted while they are exchanged.
+    PreviousKeys,
+}
+
+/// Whether `protection` is switched off in this process. Always `false` without the feature `sabotage`.
+#[cfg(not(feature = "sabotage"))]
+pub const fn off(_protection: Protection) -> bool {
+    false
+}
+
+/// Whether `protection` is switched off in this process: `WECOM_GATEWAY_SABOTAGE` names it, for example
+/// `ReplayWindow`.
+#[cfg(feature = "sabotage")]
+pub fn off(protection: Protection) -> bool {
+    static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| std::env::var("WECOM_GATEWAY_SABOTAGE").unwrap_or_default());
+    !chosen.is_empty() && *chosen == format!("{protection:?}")
+}
