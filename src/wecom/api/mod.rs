@@ -1,0 +1,4 @@
+//! The platform's own API, as far as its bytes go: what is sent and how an answer reads.
+
+pub mod answer;
+pub mod robot;
