@@ -1,0 +1,15 @@
+//! The rules: values in, values out.
+//!
+//! What an event, a message, a status, a delivery are, and how one follows from another. Nothing here knows of
+//! sockets, tables or clocks.
+
+pub mod api_key;
+pub mod delivery;
+pub mod event;
+pub mod evidence;
+pub mod fold;
+pub mod message;
+pub mod outcome;
+pub mod pace;
+pub mod retry;
+pub mod status;
