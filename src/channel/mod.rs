@@ -1,0 +1,7 @@
+//! OUT to people: how messages leave through WeCom.
+//!
+//! A channel turns a stored body into one request and the answer into an [`crate::domain::outcome::Outcome`].
+//! It knows neither tables nor queues; when and how often it is asked is decided in [`crate::dispatch`].
+
+pub mod transport;
+pub mod wecom_robot;

@@ -1,0 +1,267 @@
+//! One delivery, once: its message is read, its start is marked, it is sent, its result is written.
+//!
+//! The order is what makes at-most-once true: the mark is on disk before the request leaves, and a delivery found
+//! marked without a result is never sent again.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::queue::Waiting;
+use super::target::Target;
+use crate::domain::delivery::{Attempt, Cargo, DeliveryState};
+use crate::domain::evidence;
+use crate::domain::message::{Message, SendPolicy};
+use crate::domain::outcome::{Ending, Outcome, Try};
+use crate::domain::retry::{Next, Tries, next_attempt};
+use crate::ids::DeliveryId;
+use crate::sabotage::{self, Protection};
+use crate::store::{DeliveryResult, Fence, StoreError};
+
+/// How long a delivery waits after the database did not answer.
+pub(super) const STORE_RETRY_MS: i64 = 1_000;
+
+/// What became of a delivery that was on its way.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// When its request was answered or given up, steady ms; `None`: none left.
+    pub(super) answered_ms: Option<i64>,
+    pub(super) then: Then,
+}
+
+/// What is to be done with it.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Finish,
+    /// It waits again.
+    Again(Waiting),
+    /// It waits again, and its target rests until then (steady ms).
+    Rest(Waiting, i64),
+    /// The table knows better than we do.
+    Reload,
+}
+
+/// Sends `waiting` to `target`.
+pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Waiting, fence: Fence) -> Ended {
+    let id = waiting.delivery.id.clone();
+    let unsent = |then: Then| Ended { answered_ms: None, then };
+    let (message, earlier) = match read(&shared, &waiting).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return unsent(close(&shared, &waiting, DeliveryState::Cancelled, fence).await),
+        Err(error) => return unsent(put_off(&shared, waiting, &error)),
+    };
+    if has_expired(&shared, &waiting) {
+        return unsent(close(&shared, &waiting, DeliveryState::Expired, fence).await);
+    }
+    let _permit = shared.permits.acquire().await;
+    if !may_begin(&shared, &target, fence) {
+        return unsent(Then::Reload);
+    }
+    match mark(&shared, &waiting, fence).await {
+        Ok(true) => {}
+        Ok(false) => return unsent(Then::Reload),
+        Err(error) => return unsent(put_off(&shared, Waiting { marked: true, ..waiting }, &error)),
+    }
+    let (at_ms, begun_ms) = (shared.clock.wall_ms(), shared.clock.steady_ms());
+    let answer = target.deliver(&message).await;
+    let answered_ms = shared.clock.steady_ms();
+    let duration_ms = answered_ms.saturating_sub(begun_ms);
+    let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), at_ms, duration_ms);
+    report(&shared, &target, &id, &answer);
+    let then =
+        conclude(&shared, &target, Sent { waiting, message, earlier, answer, attempt, answered_ms }, fence);
+    Ended { answered_ms: Some(answered_ms), then: then.await }
+}
+
+/// Marks the start on disk. `false`: the delivery has moved on, or is no longer ours.
+async fn mark(shared: &Shared, waiting: &Waiting, fence: Fence) -> Result<bool, StoreError> {
+    let delivery = &waiting.delivery;
+    if waiting.marked {
+        // The mark before failed without saying whether it was written; nothing was sent under it.
+        let unmark = DeliveryResult {
+            id: delivery.id.clone(),
+            attempts_before: delivery.attempts,
+            attempt: None,
+            state: DeliveryState::Queued,
+            due_ms: Some(waiting.due_ms),
+            evidence: Vec::new(),
+            references: Vec::new(),
+        };
+        if !shared.record(unmark, fence).await {
+            return Ok(false);
+        }
+    }
+    let start = (delivery.id.clone(), delivery.attempts, shared.clock.steady_ms());
+    let marked = shared.store.mark_started(&[start], &fence).await?;
+    Ok(marked.first() == Some(&true))
+}
+
+/// A delivery that was sent, before its result is written.
+struct Sent {
+    waiting: Waiting,
+    message: Arc<Message>,
+    earlier: Tries,
+    answer: Try,
+    attempt: Attempt,
+    answered_ms: i64,
+}
+
+/// Decides what follows, and writes it.
+async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) -> Then {
+    let Sent { waiting, message, earlier, answer, attempt, answered_ms } = sent;
+    let tries = earlier.and(answer.outcome.ending());
+    // Negative control: what is not known to have arrived is simply sent again.
+    let policy =
+        if sabotage::off(Protection::StartedMark) { SendPolicy::AtLeastOnce } else { message.policy };
+    let next = next_attempt(&target.retry, policy, &tries, &answer.outcome, shared.entropy.unit());
+    let (state, due_ms) = match next {
+        Next::Finish(state) => (state, None),
+        Next::Again { delay_ms: wait_ms } | Next::Rest { rest_ms: wait_ms } => {
+            (DeliveryState::Queued, Some(answered_ms.saturating_add(wait_ms)))
+        }
+    };
+    let references = match &answer.outcome {
+        Outcome::Accepted { references, .. } => references.as_slice(),
+        _ => &[],
+    };
+    let result = DeliveryResult {
+        id: waiting.delivery.id.clone(),
+        attempts_before: waiting.delivery.attempts,
+        attempt: Some(attempt),
+        state,
+        due_ms,
+        evidence: evidence::from_result(&message, Some(&answer), &next, shared.clock.wall_ms(), &shared.ids),
+        references: references.iter().map(|reference| (message.id.clone(), reference.clone())).collect(),
+    };
+    if !shared.record(result, fence).await {
+        return Then::Reload;
+    }
+    match (next, due_ms) {
+        (Next::Finish(_), _) | (_, None) => Then::Finish,
+        (Next::Again { .. }, Some(due_ms)) => Then::Again(again(waiting, message, tries, due_ms)),
+        (Next::Rest { .. }, Some(due_ms)) => Then::Rest(again(waiting, message, tries, due_ms), due_ms),
+    }
+}
+
+/// Finishes `waiting` without sending it, because its time has passed.
+pub(super) async fn expire(shared: Arc<Shared>, waiting: Waiting, fence: Fence) -> Ended {
+    let then = close(&shared, &waiting, DeliveryState::Expired, fence).await;
+    Ended { answered_ms: None, then }
+}
+
+/// Settles a delivery that was found started and without a result: the gateway, or the owner before us, ended
+/// between the two, and the request may have arrived. Gives it back if it is to be sent again.
+pub(super) async fn recover(
+    shared: &Shared,
+    target: &Target,
+    waiting: Waiting,
+    started_ms: i64,
+    fence: Fence,
+) -> Result<Option<Waiting>, StoreError> {
+    let id = waiting.delivery.id.clone();
+    let Some((message, earlier)) = read(shared, &waiting).await? else {
+        close(shared, &waiting, DeliveryState::Cancelled, fence).await;
+        return Ok(None);
+    };
+    tracing::warn!(delivery.id = %id, target = target.id, "found begun and without a result");
+    let why = "the gateway was stopped between sending the request and recording its answer";
+    let answer = Try {
+        outcome: Outcome::Lost,
+        http_status: None,
+        errcode: None,
+        error: Some(why.to_owned()),
+        answer: None,
+    };
+    let now_ms = shared.clock.steady_ms();
+    let ago_ms = now_ms.saturating_sub(started_ms).max(0);
+    let begun_wall_ms = shared.clock.wall_ms().saturating_sub(ago_ms);
+    let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), begun_wall_ms, 0);
+    let sent = Sent { waiting, message, earlier, answer, attempt, answered_ms: now_ms };
+    Ok(match conclude(shared, target, sent, fence).await {
+        Then::Again(again) | Then::Rest(again, _) => Some(again),
+        Then::Finish | Then::Reload => None,
+    })
+}
+
+/// The message and the tries so far; `None` if there is nothing to send any more.
+async fn read(shared: &Shared, waiting: &Waiting) -> Result<Option<(Arc<Message>, Tries)>, StoreError> {
+    let Some(message) = read_message(shared, waiting).await? else { return Ok(None) };
+    let tries = match waiting.tries {
+        Some(tries) => tries,
+        None => Tries::of(&shared.store.attempts(&waiting.delivery.id).await?),
+    };
+    Ok(Some((message, tries)))
+}
+
+async fn read_message(shared: &Shared, waiting: &Waiting) -> Result<Option<Arc<Message>>, StoreError> {
+    match (&waiting.message, &waiting.delivery.cargo) {
+        (Some(message), _) => Ok(Some(Arc::clone(message))),
+        (None, Cargo::Message(id)) => Ok(shared.store.message(id).await?.map(Arc::new)),
+        // No kind of target takes events yet.
+        (None, Cargo::Event(_)) => Ok(None),
+    }
+}
+
+/// Writes the end of a delivery that was not tried.
+async fn close(shared: &Shared, waiting: &Waiting, state: DeliveryState, fence: Fence) -> Then {
+    let message = match read_message(shared, waiting).await {
+        Ok(message) => message,
+        Err(error) => return put_off(shared, waiting.clone(), &error),
+    };
+    let next = Next::Finish(state);
+    let now_ms = shared.clock.wall_ms();
+    let evidence = message
+        .map(|message| evidence::from_result(&message, None, &next, now_ms, &shared.ids))
+        .unwrap_or_default();
+    let result = DeliveryResult {
+        id: waiting.delivery.id.clone(),
+        attempts_before: waiting.delivery.attempts,
+        attempt: None,
+        state,
+        due_ms: None,
+        evidence,
+        references: Vec::new(),
+    };
+    shared.observer.tell(&waiting.delivery.target_id, state.as_str());
+    if shared.record(result, fence).await { Then::Finish } else { Then::Reload }
+}
+
+/// Whether a request may leave now: not while stopping, and not if the lease could end before its answer.
+fn may_begin(shared: &Shared, target: &Target, fence: Fence) -> bool {
+    let until_ms = shared.clock.steady_ms().saturating_add(target.attempt_timeout_ms());
+    !shared.stop.is_cancelled() && shared.ownership.fence(&target.id, until_ms) == Some(fence)
+}
+
+fn has_expired(shared: &Shared, waiting: &Waiting) -> bool {
+    waiting.delivery.expires_ms.is_some_and(|expires_ms| expires_ms <= shared.clock.wall_ms())
+}
+
+/// The database did not answer, and nothing was sent: again in a moment.
+fn put_off(shared: &Shared, mut waiting: Waiting, error: &StoreError) -> Then {
+    tracing::warn!(delivery.id = %waiting.delivery.id, %error, "a delivery waits for the database");
+    waiting.due_ms = shared.clock.steady_ms().saturating_add(STORE_RETRY_MS);
+    Then::Again(waiting)
+}
+
+fn again(mut waiting: Waiting, message: Arc<Message>, tries: Tries, due_ms: i64) -> Waiting {
+    waiting.delivery.attempts = waiting.delivery.attempts.saturating_add(1);
+    waiting.delivery.due_ms = Some(due_ms);
+    waiting.delivery.started_ms = None;
+    waiting.marked = false;
+    waiting.due_ms = due_ms;
+    waiting.message = Some(message);
+    waiting.tries = Some(tries);
+    waiting
+}
+
+fn report(shared: &Shared, target: &Target, id: &DeliveryId, answer: &Try) {
+    let ending = answer.outcome.ending();
+    shared.observer.tell(&target.id, ending.as_str());
+    let (target, outcome) = (target.id.as_str(), ending.as_str());
+    if ending == Ending::Accepted {
+        tracing::debug!(delivery.id = %id, target, "delivered to the platform");
+    } else {
+        let error = answer.error.as_deref().unwrap_or_default();
+        tracing::warn!(delivery.id = %id, target, outcome, error, "not delivered");
+    }
+}

@@ -1,0 +1,103 @@
+//! How a lane's memory is filled: from the table after a take-over and when it is told that there is more, from
+//! offers in between.
+
+use super::super::attempt;
+use super::super::queue::Waiting;
+use super::super::target::Target;
+use super::{Lane, NO_LIMIT, QUEUE_MAX};
+use crate::domain::pace::Pace;
+use crate::store::{Engine, Fence, StoreError};
+
+/// How far ahead of its due time a delivery is read.
+const LOOKAHEAD_MS: i64 = 60_000;
+
+/// A target whose next delivery is far ahead is looked at again after this: another replica may add one.
+const LOOK_AGAIN_MS: i64 = 5_000;
+
+impl Lane {
+    /// Brings memory up to what the table and the offers say.
+    pub(super) async fn fill(
+        &mut self,
+        target: &Target,
+        fence: Fence,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        if self.fence != Some(fence) {
+            if !self.under_way.is_empty() {
+                return Ok(()); // What an earlier ownership began must end first.
+            }
+            self.queue.clear();
+            self.pace = self.rebuilt_pace(target, now_ms).await?;
+            self.read_table(target, fence, now_ms).await?;
+            self.fence = Some(fence);
+        }
+        self.table_has_more |= self.signal.take_more();
+        while let Ok(waiting) = self.offers.try_recv() {
+            self.take_offer(waiting);
+        }
+        let others_add = self.shared.store.engine() == Engine::MySql;
+        let told = self.signal.take_look() && now_ms >= self.look_after_ms;
+        let wanted = self.table_has_more || told;
+        if wanted && (self.queue.is_empty() || (told && others_add)) {
+            self.read_table(target, fence, now_ms).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_table(&mut self, target: &Target, fence: Fence, now_ms: i64) -> Result<(), StoreError> {
+        let ahead_ms = now_ms.saturating_add(LOOKAHEAD_MS);
+        let rows = self.shared.store.due(&self.target_id, ahead_ms, QUEUE_MAX).await?;
+        let is_all = rows.len() < QUEUE_MAX;
+        let mut loaded = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.id.clone();
+            let started_ms = row.started_ms;
+            let Some(mut waiting) = Waiting::new(row, None) else { continue };
+            if let Some(started_ms) = started_ms.filter(|_| !self.queue.knows(&id)) {
+                self.pace.begin();
+                self.pace.end(started_ms.saturating_add(target.attempt_timeout_ms()).min(now_ms));
+                match attempt::recover(&self.shared, target, waiting, started_ms, fence).await? {
+                    Some(again) => waiting = again,
+                    None => continue,
+                }
+            }
+            loaded.push(waiting);
+        }
+        if loaded.is_empty() && is_all {
+            let next_ms = self.shared.store.next_due(&self.target_id).await?;
+            let far_ms = next_ms.map_or(i64::MIN, |next_ms| next_ms.saturating_sub(LOOKAHEAD_MS));
+            self.look_after_ms = far_ms.min(now_ms.saturating_add(LOOK_AGAIN_MS));
+        }
+        self.queue.replace(loaded);
+        self.table_has_more = !is_all;
+        Ok(())
+    }
+
+    /// An offer continues the table's order only while memory holds all of it; else it waits in the table.
+    pub(super) fn take_offer(&mut self, waiting: Waiting) {
+        if self.fence.is_none() || self.table_has_more {
+            return;
+        }
+        let ahead_ms = self.shared.clock.steady_ms().saturating_add(LOOKAHEAD_MS);
+        if waiting.due_ms <= ahead_ms {
+            self.queue.push(waiting);
+        } else {
+            self.look_after_ms = i64::MIN;
+        }
+    }
+
+    /// What the target has been sent lately, by the attempts on record.
+    async fn rebuilt_pace(&self, target: &Target, now_ms: i64) -> Result<Pace, StoreError> {
+        let Some(limit) = target.pace else { return Ok(Pace::new(NO_LIMIT, Vec::new())) };
+        let timeout_ms = target.attempt_timeout_ms();
+        let wall_ms = self.shared.clock.wall_ms();
+        let since_ms = wall_ms.saturating_sub(limit.window_ms).saturating_sub(timeout_ms);
+        let begun = self.shared.store.attempts_since(&self.target_id, since_ms).await?;
+        // When they were answered is not read: at the latest when they timed out.
+        let answered = begun.into_iter().map(|begun_ms| {
+            let ago_ms = wall_ms.saturating_sub(begun_ms).saturating_sub(timeout_ms).max(0);
+            now_ms.saturating_sub(ago_ms)
+        });
+        Ok(Pace::new(limit, answered.collect()))
+    }
+}

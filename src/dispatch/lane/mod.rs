@@ -1,0 +1,186 @@
+//! The lane of one target: a task that owns its queue, its pace and what is on its way.
+//!
+//! All that concerns the order and the speed of one target is decided here, in one memory. The table is read when
+//! the lane is told that there is more than it knows.
+
+mod fill;
+mod handle;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use super::Shared;
+use super::attempt::{self, Ended, STORE_RETRY_MS, Then};
+use super::queue::{Queue, Waiting};
+use super::target::Target;
+use crate::domain::pace::{Pace, PaceLimit};
+use crate::ids::DeliveryId;
+use crate::store::Fence;
+
+pub(super) use handle::LaneHandle;
+use handle::Signal;
+
+/// Deliveries of one target in memory; the table holds the rest.
+const QUEUE_MAX: usize = 256;
+
+/// Longest sleep between two looks at the clock.
+const SLEEP_MS_MAX: i64 = 3_600_000;
+
+/// A target without a limit.
+const NO_LIMIT: PaceLimit = PaceLimit { count: usize::MAX, window_ms: 0 };
+
+/// The task's memory.
+#[derive(Debug)]
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    target_id: String,
+    offers: mpsc::Receiver<Waiting>,
+    signal: Arc<Signal>,
+    queue: Queue,
+    pace: Pace,
+    /// Under which ownership the memory was filled; `None`: it has to be filled.
+    fence: Option<Fence>,
+    under_way: JoinSet<Ended>,
+    /// Which delivery each task is about, and whether it is a sending.
+    tasks: HashMap<Id, (DeliveryId, bool)>,
+    table_has_more: bool,
+    look_after_ms: i64,
+}
+
+impl Lane {
+    /// The handle of a new lane, and the lane, whose [`Lane::run`] is to be spawned.
+    pub(super) fn new(shared: Arc<Shared>, target_id: String) -> (LaneHandle, Self) {
+        let (handle, offers, signal) = LaneHandle::new(QUEUE_MAX);
+        let lane = Self {
+            shared,
+            target_id,
+            offers,
+            signal,
+            queue: Queue::default(),
+            pace: Pace::new(NO_LIMIT, Vec::new()),
+            fence: None,
+            under_way: JoinSet::new(),
+            tasks: HashMap::new(),
+            table_has_more: false,
+            look_after_ms: i64::MIN,
+        };
+        (handle, lane)
+    }
+
+    /// Works until the sender stops; what is on its way then is finished, nothing new is begun.
+    pub(super) async fn run(mut self) {
+        loop {
+            let stopping = self.shared.stop.is_cancelled();
+            if stopping && self.under_way.is_empty() {
+                return;
+            }
+            let look_at_ms = if stopping { None } else { self.turn().await };
+            self.wait(look_at_ms, stopping).await;
+        }
+    }
+
+    /// Begins what can be begun; when to look again, steady ms.
+    async fn turn(&mut self) -> Option<i64> {
+        let now_ms = self.shared.clock.steady_ms();
+        let target = self.shared.targets.load().get(&self.target_id);
+        let ours = target.and_then(|target| {
+            // A lease that ends before the answer could come is no basis for a request.
+            let until_ms = now_ms.saturating_add(target.attempt_timeout_ms());
+            Some((Arc::clone(&target), self.shared.ownership.fence(&self.target_id, until_ms)?))
+        });
+        let Some((target, fence)) = ours else {
+            self.queue.clear();
+            self.fence = None;
+            while self.offers.try_recv().is_ok() {}
+            return None;
+        };
+        if let Err(error) = self.fill(&target, fence, now_ms).await {
+            tracing::warn!(target = self.target_id, %error, "the deliveries of a target cannot be read");
+            return Some(now_ms.saturating_add(STORE_RETRY_MS));
+        }
+        let expires_ms = self.expire(fence);
+        let ready_ms = self.begin(&target, fence, now_ms);
+        [expires_ms, ready_ms].into_iter().flatten().min()
+    }
+
+    /// Ends what expired while it waited; when the next will, steady ms.
+    fn expire(&mut self, fence: Fence) -> Option<i64> {
+        let wall_ms = self.shared.clock.wall_ms();
+        while let Some(waiting) = self.queue.take_expired(wall_ms) {
+            let id = waiting.delivery.id.clone();
+            let task = self.under_way.spawn(attempt::expire(Arc::clone(&self.shared), waiting, fence));
+            self.tasks.insert(task.id(), (id, false));
+        }
+        let in_ms = self.queue.expires_at()?.saturating_sub(wall_ms);
+        Some(self.shared.clock.steady_ms().saturating_add(in_ms))
+    }
+
+    /// Sends what is ready; when the next will be, steady ms.
+    fn begin(&mut self, target: &Arc<Target>, fence: Fence, now_ms: i64) -> Option<i64> {
+        if self.fence != Some(fence) {
+            return None;
+        }
+        loop {
+            let sending = self.tasks.values().filter(|(_, is_sending)| *is_sending).count();
+            if sending >= target.concurrency {
+                return None;
+            }
+            let ready_ms = self.queue.ready_at()?.max(self.pace.ready_at(now_ms));
+            if ready_ms > now_ms {
+                return (ready_ms < i64::MAX).then_some(ready_ms);
+            }
+            let waiting = self.queue.take_ready(now_ms)?;
+            let id = waiting.delivery.id.clone();
+            self.pace.begin();
+            let sent = attempt::send(Arc::clone(&self.shared), Arc::clone(target), waiting, fence);
+            let task = self.under_way.spawn(sent);
+            self.tasks.insert(task.id(), (id, true));
+        }
+    }
+
+    /// Sleeps until something happens.
+    async fn wait(&mut self, look_at_ms: Option<i64>, stopping: bool) {
+        let sleep_ms = look_at_ms
+            .map_or(SLEEP_MS_MAX, |at_ms| at_ms.saturating_sub(self.shared.clock.steady_ms()))
+            .clamp(0, SLEEP_MS_MAX);
+        let sleep = Duration::from_millis(u64::try_from(sleep_ms).unwrap_or(0));
+        tokio::select! {
+            Some(ended) = self.under_way.join_next_with_id() => self.landed(ended),
+            Some(offered) = self.offers.recv(), if !stopping => self.take_offer(offered),
+            () = self.signal.rung() => {}
+            () = self.shared.stop.cancelled(), if !stopping => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+
+    fn landed(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let (task, ended) = match ended {
+            Ok((task, ended)) => (task, Some(ended)),
+            Err(error) => {
+                tracing::error!(target = self.target_id, %error, "an attempt broke off");
+                (error.id(), None)
+            }
+        };
+        let Some((id, is_sending)) = self.tasks.remove(&task) else { return };
+        self.queue.landed(&id);
+        match (is_sending, ended.as_ref().map(|ended| ended.answered_ms)) {
+            (false, _) => {}
+            (true, Some(None)) => self.pace.cancel(),
+            (true, Some(Some(answered_ms))) => self.pace.end(answered_ms),
+            (true, None) => self.pace.end(self.shared.clock.steady_ms()),
+        }
+        match ended.map(|ended| ended.then) {
+            Some(Then::Finish) => {}
+            Some(Then::Again(waiting)) => self.queue.push(waiting),
+            Some(Then::Rest(waiting, until_ms)) => {
+                self.pace.rest(until_ms);
+                self.queue.push(waiting);
+            }
+            Some(Then::Reload) | None => self.table_has_more = true,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The sender: due deliveries of owned targets → attempts → results.
+//!
+//! Each target with work has a lane (`lane.rs`), a task that alone decides its order and pace. Deliveries that were
+//! just committed are offered to their lane without a read; the table is the queue for everything else: after a
+//! start, from other replicas, and when there is more than memory holds. A supervisor keeps the leases on MySQL and
+//! looks once a second for targets with work. What an outcome means is decided in [`crate::domain::retry`]; how a
+//! target is reached, in [`crate::channel`].
+
+mod attempt;
+mod lane;
+mod ownership;
+mod queue;
+mod recorder;
+mod supervisor;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::delivery::Delivery;
+use crate::domain::message::Message;
+use crate::entropy::Entropy;
+use crate::ids::IdMaker;
+use crate::store::{DeliveryResult, Engine, Fence, Store};
+
+use lane::{Lane, LaneHandle};
+use ownership::Ownership;
+use queue::Waiting;
+use recorder::Recorder;
+pub use target::{Target, TargetKind, Targets};
+
+/// Settings of the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatchSettings {
+    /// How long a replica owns its targets without renewing: longer than the longest attempt. MySQL only.
+    pub lease_ms: i64,
+    /// How often the table is searched for targets with work.
+    pub scan_ms: u64,
+    /// Requests under way at once, over all targets.
+    pub attempts_in_flight_max: usize,
+}
+
+impl Default for DispatchSettings {
+    fn default() -> Self {
+        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64 }
+    }
+}
+
+/// What the sender works with.
+#[derive(Clone, Debug)]
+pub struct DispatchParts {
+    /// The queue.
+    pub store: Store,
+    /// Time.
+    pub clock: Clock,
+    /// Chance, for jitter.
+    pub entropy: Entropy,
+    /// Ids of evidence.
+    pub ids: IdMaker,
+    /// Told the references of new evidence, after its commit; lossy.
+    pub news: mpsc::Sender<Vec<String>>,
+    /// This replica's name: what is unique among all processes on the database.
+    pub owner: String,
+    /// Told how each attempt ended.
+    pub observer: Observer,
+}
+
+/// Called with a target and, in one word, how an attempt at it ended.
+type AttemptHook = dyn Fn(&str, &'static str) + Send + Sync;
+
+/// Told how attempts ended: for metrics. Must not block.
+#[derive(Clone, Default)]
+pub struct Observer(Option<Arc<AttemptHook>>);
+
+impl Observer {
+    /// Calls `tell` for each attempt.
+    pub fn new(tell: impl Fn(&str, &'static str) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    fn tell(&self, target_id: &str, ending: &'static str) {
+        if let Some(tell) = &self.0 {
+            tell(target_id, ending);
+        }
+    }
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
+    }
+}
+
+/// The sender. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+    /// Lanes and supervisor.
+    workers: TaskTracker,
+    writer: TaskTracker,
+    writer_closed: CancellationToken,
+}
+
+impl Dispatch {
+    /// Starts sending to `targets`.
+    pub fn start(parts: DispatchParts, targets: Targets, settings: DispatchSettings) -> Self {
+        let writer_closed = CancellationToken::new();
+        let (recorder, writing) = Recorder::new(parts.store.clone(), writer_closed.clone());
+        let ownership = match parts.store.engine() {
+            Engine::Sqlite => Ownership::sole(),
+            Engine::MySql => Ownership::shared(),
+        };
+        let workers = TaskTracker::new();
+        let shared = Arc::new(Shared {
+            store: parts.store,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            ids: parts.ids,
+            news: parts.news,
+            owner: parts.owner,
+            observer: parts.observer,
+            permits: Semaphore::new(settings.attempts_in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
+            settings,
+            targets: ArcSwap::from_pointee(targets),
+            ownership,
+            recorder,
+            lanes: Mutex::new(HashMap::new()),
+            bell: Notify::new(),
+            stop: CancellationToken::new(),
+            workers: workers.clone(),
+        });
+        let writer = TaskTracker::new();
+        writer.spawn(writing);
+        writer.close();
+        workers.spawn(supervisor::run(Arc::clone(&shared)));
+        Self { shared, workers, writer, writer_closed }
+    }
+
+    /// Hands over a delivery that was just committed. If this process does not own its target, or has no room, the
+    /// table has it.
+    pub fn offer(&self, delivery: Delivery, message: Arc<Message>) {
+        let target_id = delivery.target_id.clone();
+        let Some(waiting) = Waiting::new(delivery, Some(message)) else { return };
+        if let Some(lane) = self.shared.lane(&target_id) {
+            lane.offer(waiting);
+        }
+    }
+
+    /// Exchanges the targets; what is on its way to the old ones is finished.
+    pub fn reload(&self, targets: Targets) {
+        self.shared.targets.store(Arc::new(targets));
+        self.wake();
+    }
+
+    /// Looks at the clock and the table now: after a reload, or when a clock was moved.
+    pub fn wake(&self) {
+        self.shared.bell.notify_one();
+        for lane in self.shared.lanes().values() {
+            lane.wake();
+        }
+    }
+
+    /// Begins nothing new, waits at most `grace` for what is on its way, and gives the targets back. A request still
+    /// unanswered then is found started at the next start.
+    pub async fn stop(&self, grace: Duration) {
+        self.shared.stop.cancel();
+        self.workers.close();
+        let all_done = tokio::time::timeout(grace, async {
+            self.workers.wait().await;
+            self.writer_closed.cancel();
+            self.writer.wait().await;
+        });
+        if all_done.await.is_err() {
+            tracing::warn!("stopped with deliveries still on their way");
+            self.writer_closed.cancel();
+        }
+        let held = self.shared.ownership.leased();
+        if !held.is_empty()
+            && let Err(error) = self.shared.store.release_shards(&held).await
+        {
+            tracing::warn!(%error, "the leases run out by themselves");
+        }
+        self.shared.ownership.hold(Vec::new());
+    }
+}
+
+/// What lanes and supervisor share.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    clock: Clock,
+    entropy: Entropy,
+    ids: IdMaker,
+    news: mpsc::Sender<Vec<String>>,
+    owner: String,
+    observer: Observer,
+    permits: Semaphore,
+    settings: DispatchSettings,
+    targets: ArcSwap<Targets>,
+    ownership: Ownership,
+    recorder: Recorder,
+    lanes: Mutex<HashMap<String, LaneHandle>>,
+    bell: Notify,
+    stop: CancellationToken,
+    workers: TaskTracker,
+}
+
+impl Shared {
+    /// The lane of a target that is configured and ours, started if need be.
+    fn lane(self: &Arc<Self>, target_id: &str) -> Option<LaneHandle> {
+        let now_ms = self.clock.steady_ms();
+        if self.stop.is_cancelled()
+            || self.targets.load().get(target_id).is_none()
+            || self.ownership.fence(target_id, now_ms).is_none()
+        {
+            return None;
+        }
+        let mut lanes = self.lanes();
+        if let Some(lane) = lanes.get(target_id) {
+            return Some(lane.clone());
+        }
+        let (handle, lane) = Lane::new(Arc::clone(self), target_id.to_owned());
+        self.workers.spawn(lane.run());
+        lanes.insert(target_id.to_owned(), handle.clone());
+        Some(handle)
+    }
+
+    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<String, LaneHandle>> {
+        // Inserts are the only change, so a panic elsewhere has not spoiled the map.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a result and tells the tracker; `false` if the delivery has moved on.
+    async fn record(&self, result: DeliveryResult, fence: Fence) -> bool {
+        let mut references: Vec<String> = result.evidence.iter().map(|one| one.reference.clone()).collect();
+        references.dedup();
+        let written = self.recorder.record(result, fence).await;
+        if written && !references.is_empty() {
+            // Lossy: the status is folded from the evidence whenever it is asked for.
+            let _full = self.news.try_send(references);
+        }
+        written
+    }
+}

@@ -1,0 +1,259 @@
+//! What one target still has to be sent, in memory: the first deliveries of the table's order, ready to go.
+//!
+//! A delivery that is tried again keeps its place and holds up those behind it, so that messages to one robot
+//! arrive in the order they were given. A delivery for a later time holds up nobody. Knows no clock and no table.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::domain::delivery::Delivery;
+use crate::domain::message::Message;
+use crate::domain::retry::Tries;
+use crate::ids::DeliveryId;
+
+/// One delivery that waits.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    pub(super) delivery: Delivery,
+    /// When it may go, steady ms.
+    pub(super) due_ms: i64,
+    /// What it carries, if it was at hand.
+    pub(super) message: Option<Arc<Message>>,
+    /// Its tries so far; `None`: to be counted from the table.
+    pub(super) tries: Option<Tries>,
+    /// Perhaps marked as started in the table, though nothing was sent.
+    pub(super) marked: bool,
+}
+
+impl Waiting {
+    /// A delivery as the table or its sender gives it; `None` if it is finished.
+    pub(super) fn new(delivery: Delivery, message: Option<Arc<Message>>) -> Option<Self> {
+        let due_ms = delivery.due_ms?;
+        let tries = (delivery.attempts == 0).then(Tries::default);
+        Some(Self { delivery, due_ms, message, tries, marked: false })
+    }
+
+    /// Begun before and not finished: it keeps its place.
+    fn is_retry(&self) -> bool {
+        self.delivery.attempts > 0
+    }
+
+    /// Higher priority first, then in the order in which they were made: ids rise.
+    fn place(&self) -> Place {
+        (self.delivery.priority.saturating_neg(), self.delivery.id.clone())
+    }
+}
+
+type Place = (i64, DeliveryId);
+
+/// The deliveries of one target that are in memory.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: BTreeMap<Place, Waiting>,
+    places: HashMap<DeliveryId, Place>,
+    in_flight: HashSet<DeliveryId>,
+}
+
+impl Queue {
+    /// Puts one in its place, unless it is here already or on its way.
+    pub(super) fn push(&mut self, waiting: Waiting) {
+        let id = waiting.delivery.id.clone();
+        if self.in_flight.contains(&id) || self.places.contains_key(&id) {
+            return;
+        }
+        let place = waiting.place();
+        self.places.insert(id, place.clone());
+        self.waiting.insert(place, waiting);
+    }
+
+    /// Exchanges what waits for what the table says, keeping what memory knows better: retries, read messages.
+    pub(super) fn replace(&mut self, loaded: Vec<Waiting>) {
+        let mut known: HashMap<DeliveryId, Waiting> = std::mem::take(&mut self.waiting)
+            .into_values()
+            .map(|waiting| (waiting.delivery.id.clone(), waiting))
+            .collect();
+        self.places.clear();
+        for waiting in loaded {
+            let kept = known
+                .remove(&waiting.delivery.id)
+                .filter(|kept| kept.delivery.attempts == waiting.delivery.attempts);
+            self.push(kept.unwrap_or(waiting));
+        }
+        for retry in known.into_values().filter(Waiting::is_retry) {
+            self.push(retry);
+        }
+    }
+
+    /// Takes the next that may go at `now_ms`; it is in flight until [`Queue::landed`].
+    pub(super) fn take_ready(&mut self, now_ms: i64) -> Option<Waiting> {
+        let place = self.first(|waiting| waiting.due_ms <= now_ms)?;
+        let waiting = self.remove(&place)?;
+        self.in_flight.insert(waiting.delivery.id.clone());
+        Some(waiting)
+    }
+
+    /// When [`Queue::take_ready`] will have something, as far as due times tell.
+    pub(super) fn ready_at(&self) -> Option<i64> {
+        let blocked = self.waiting.values().find(|waiting| waiting.is_retry()).map(|retry| retry.due_ms);
+        let until_blocked = self.waiting.values().take_while(|waiting| !waiting.is_retry());
+        until_blocked.map(|waiting| waiting.due_ms).chain(blocked).min()
+    }
+
+    /// Takes one whose time has passed at `now_wall_ms`; it is in flight until [`Queue::landed`].
+    pub(super) fn take_expired(&mut self, now_wall_ms: i64) -> Option<Waiting> {
+        let (place, _) = self
+            .waiting
+            .iter()
+            .find(|(_, waiting)| waiting.delivery.expires_ms.is_some_and(|expires| expires <= now_wall_ms))?;
+        let place = place.clone();
+        let waiting = self.remove(&place)?;
+        self.in_flight.insert(waiting.delivery.id.clone());
+        Some(waiting)
+    }
+
+    /// When the next will expire, wall ms.
+    pub(super) fn expires_at(&self) -> Option<i64> {
+        self.waiting.values().filter_map(|waiting| waiting.delivery.expires_ms).min()
+    }
+
+    /// It is no longer on its way.
+    pub(super) fn landed(&mut self, id: &DeliveryId) {
+        self.in_flight.remove(id);
+    }
+
+    /// Whether it is here or on its way.
+    pub(super) fn knows(&self, id: &DeliveryId) -> bool {
+        self.in_flight.contains(id) || self.places.contains_key(id)
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Forgets all that waits; the table has it.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.places.clear();
+    }
+
+    /// The first place whose delivery satisfies `ready`, looking no further than a retry that does not.
+    fn first(&self, ready: impl Fn(&Waiting) -> bool) -> Option<Place> {
+        for (place, waiting) in &self.waiting {
+            if ready(waiting) {
+                return Some(place.clone());
+            }
+            if waiting.is_retry() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn remove(&mut self, place: &Place) -> Option<Waiting> {
+        let waiting = self.waiting.remove(place)?;
+        self.places.remove(&waiting.delivery.id);
+        Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::{Cargo, DeliveryState};
+    use crate::ids::MessageId;
+
+    fn waiting(number: u128, due_ms: i64) -> Waiting {
+        let delivery = Delivery {
+            id: DeliveryId::from(number),
+            target_id: "robot".to_owned(),
+            cargo: Cargo::Message(MessageId::from(number)),
+            run: 0,
+            priority: 0,
+            attempts: 0,
+            state: DeliveryState::Queued,
+            due_ms: Some(due_ms),
+            started_ms: None,
+            expires_ms: None,
+            created_ms: due_ms,
+        };
+        Waiting::new(delivery, None).expect("unfinished")
+    }
+
+    fn retry(number: u128, due_ms: i64) -> Waiting {
+        let mut again = waiting(number, due_ms);
+        again.delivery.attempts = 1;
+        again
+    }
+
+    fn drain(queue: &mut Queue, now_ms: i64) -> Vec<DeliveryId> {
+        std::iter::from_fn(|| queue.take_ready(now_ms)).map(|waiting| waiting.delivery.id).collect()
+    }
+
+    fn ids(numbers: &[u128]) -> Vec<DeliveryId> {
+        numbers.iter().map(|&number| DeliveryId::from(number)).collect()
+    }
+
+    #[test]
+    fn deliveries_go_by_priority_then_in_the_order_they_were_made() {
+        let mut queue = Queue::default();
+        let mut urgent = waiting(9, 50);
+        urgent.delivery.priority = 1;
+        for one in [waiting(3, 10), waiting(2, 20), waiting(1, 30), urgent] {
+            queue.push(one);
+        }
+        assert_eq!(drain(&mut queue, 100), ids(&[9, 1, 2, 3]));
+    }
+
+    #[test]
+    fn a_retry_holds_its_place_and_a_later_time_holds_up_nobody() {
+        let mut queue = Queue::default();
+        for one in [waiting(1, 4), retry(2, 80), waiting(3, 10)] {
+            queue.push(one);
+        }
+        assert_eq!(drain(&mut queue, 50), ids(&[1]), "the third waits behind the retry");
+        assert_eq!(queue.ready_at(), Some(80));
+        assert_eq!(drain(&mut queue, 80), ids(&[2, 3]));
+
+        queue.push(waiting(5, 600));
+        queue.push(waiting(6, 500));
+        assert_eq!(queue.ready_at(), Some(500));
+        assert_eq!(drain(&mut queue, 500), ids(&[6]));
+        assert_eq!(drain(&mut queue, 600), ids(&[5]));
+    }
+
+    #[test]
+    fn what_is_known_or_on_its_way_is_not_taken_twice() {
+        let mut queue = Queue::default();
+        queue.push(waiting(1, 0));
+        queue.push(waiting(1, 0));
+        let one = queue.take_ready(0).expect("ready");
+        queue.push(waiting(1, 0));
+        assert!(queue.is_empty() && queue.knows(&one.delivery.id));
+        queue.landed(&one.delivery.id);
+        queue.push(one);
+        assert_eq!(drain(&mut queue, 0), ids(&[1]));
+    }
+
+    #[test]
+    fn a_reload_keeps_retries_and_drops_what_the_table_no_longer_has() {
+        let mut queue = Queue::default();
+        for one in [waiting(1, 0), retry(2, 900), waiting(3, 0)] {
+            queue.push(one);
+        }
+        queue.replace(vec![waiting(3, 0), waiting(4, 0)]);
+        assert_eq!(drain(&mut queue, 1_000), ids(&[2, 3, 4]));
+    }
+
+    #[test]
+    fn what_expired_is_taken_whether_or_not_it_is_due() {
+        let mut queue = Queue::default();
+        let mut late = waiting(1, 1_000);
+        late.delivery.expires_ms = Some(70);
+        queue.push(late);
+        queue.push(waiting(2, 0));
+        assert_eq!(queue.expires_at(), Some(70));
+        assert!(queue.take_expired(69).is_none());
+        assert!(queue.take_expired(70).is_some_and(|one| one.delivery.id == DeliveryId::from(1)));
+    }
+}

@@ -1,0 +1,114 @@
+//! What deliveries go to: the kinds of target, and what each asks of the sender.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::channel::wecom_robot::{self, Robot};
+use crate::domain::message::Message;
+use crate::domain::outcome::Try;
+use crate::domain::pace::PaceLimit;
+use crate::domain::retry::RetryPolicy;
+
+/// The ways out.
+#[derive(Clone, Debug)]
+pub enum TargetKind {
+    /// A group robot: no deduplication, 20 a minute, in order.
+    Robot(Robot),
+}
+
+/// One configured way out.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name in `deliveries`: the channel's.
+    pub id: String,
+    /// How it is reached.
+    pub kind: TargetKind,
+    /// When and how often a delivery is tried again.
+    pub retry: RetryPolicy,
+    /// How many may be under way at once. With 1, deliveries keep their order.
+    pub concurrency: usize,
+    /// How fast it may be sent to.
+    pub pace: Option<PaceLimit>,
+}
+
+impl Target {
+    /// A group robot under the channel name `id`.
+    pub fn robot(id: impl Into<String>, robot: Robot) -> Self {
+        Self {
+            id: id.into(),
+            kind: TargetKind::Robot(robot),
+            retry: RetryPolicy::default(),
+            concurrency: 1,
+            pace: Some(wecom_robot::PACE),
+        }
+    }
+
+    /// Tries once.
+    pub(super) async fn deliver(&self, message: &Message) -> Try {
+        match &self.kind {
+            TargetKind::Robot(robot) => robot.deliver(&message.body).await,
+        }
+    }
+
+    /// The longest that one try can take.
+    pub(super) fn attempt_timeout_ms(&self) -> i64 {
+        match &self.kind {
+            TargetKind::Robot(robot) => i64::try_from(robot.attempt_timeout_ms()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// All configured targets; exchanged whole when the configuration changes.
+#[derive(Clone, Debug, Default)]
+pub struct Targets(HashMap<String, Arc<Target>>);
+
+impl Targets {
+    /// Gathers targets.
+    ///
+    /// # Errors
+    /// Two of them have the same name, or are the same robot: WeCom counts the messages of a robot, and two
+    /// channels would not know of each other's.
+    pub fn build(targets: Vec<Target>) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut robots: HashMap<String, String> = HashMap::new();
+        let mut out = HashMap::new();
+        for target in targets {
+            let TargetKind::Robot(robot) = &target.kind;
+            if let Some(other) = robots.insert(robot.address().fingerprint(), target.id.clone()) {
+                problems
+                    .push(format!("channels {other} and {} are the same robot; use one of them", target.id));
+            }
+            if let Some(twice) = out.insert(target.id.clone(), Arc::new(target)) {
+                problems.push(format!("two channels have the name {}", twice.id));
+            }
+        }
+        if problems.is_empty() { Ok(Self(out)) } else { Err(problems) }
+    }
+
+    /// The target named `id`, if it is configured.
+    pub fn get(&self, id: &str) -> Option<Arc<Target>> {
+        self.0.get(id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::transport::{Transport, TransportLimits};
+    use crate::channel::wecom_robot::{BASE_URL_DEFAULT, RobotAddress};
+    use crate::secret::Secret;
+
+    fn robot(id: &str, key: &str) -> Target {
+        let address = RobotAddress::parse(&Secret::new(key), BASE_URL_DEFAULT).unwrap();
+        Target::robot(id, Robot::new(address, Transport::new(TransportLimits::default()).unwrap()))
+    }
+
+    #[test]
+    fn one_robot_cannot_be_two_targets() {
+        let targets = Targets::build(vec![robot("a", "k1"), robot("b", "k2")]).unwrap();
+        assert!(targets.get("a").is_some() && targets.get("c").is_none());
+        let problems = Targets::build(vec![robot("a", "k1"), robot("b", "k1")]).unwrap_err();
+        assert_eq!(problems, ["channels a and b are the same robot; use one of them"]);
+        assert_eq!(Targets::build(vec![robot("a", "k1"), robot("a", "k2")]).unwrap_err().len(), 1);
+    }
+}

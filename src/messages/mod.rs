@@ -1,0 +1,232 @@
+//! Accepting a message to be sent: checked, made a row with its delivery, handed to the sender.
+//!
+//! What is accepted is on disk with its first evidence (`pending`) before the caller hears of it. A message is
+//! checked here against the platform's limits, because the platform's own answer comes too late for the caller.
+
+mod request;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::dispatch::Dispatch;
+use crate::domain::delivery::{Cargo, Delivery, DeliveryState};
+use crate::domain::evidence::{Evidence, Fact};
+use crate::domain::message::Message;
+use crate::domain::status::Status;
+use crate::ids::{IdMaker, MessageId};
+use crate::store::{AddedMessage, NewMessage, Store, StoreError};
+use crate::wecom::api::robot::{FieldError, RobotMessage};
+
+use request::{Options, Request, wrong};
+pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
+
+/// Longest `Idempotency-Key`, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// What a configured channel can do for a sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendChannel {
+    /// A group robot.
+    Robot,
+    /// Switched off in the configuration.
+    Disabled,
+    /// Only receives.
+    ReceiveOnly,
+}
+
+/// Why a message was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// A field is missing, of a wrong type or over its limit.
+    #[error("{0}")]
+    Field(#[from] FieldError),
+    /// No channel has this name.
+    #[error("no such channel")]
+    UnknownChannel,
+    /// The channel is switched off.
+    #[error("the channel is disabled")]
+    Disabled,
+    /// The channel only receives.
+    #[error("the channel cannot send")]
+    ReceiveOnly,
+    /// The idempotency key stands for another message.
+    #[error("the idempotency key was used for another message")]
+    KeyReused,
+    /// Not now; nothing is known to be written.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// A message that is a row now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its id.
+    pub id: MessageId,
+    /// Whether it was there before, under the same idempotency key.
+    pub repeated: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// What scopes their idempotency keys: the id of their API key.
+    pub scope: String,
+    /// The channels they may use; empty: all.
+    pub allowed: Vec<String>,
+}
+
+/// Takes messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    store: Store,
+    clock: Clock,
+    ids: IdMaker,
+    dispatch: Dispatch,
+    news: mpsc::Sender<Vec<String>>,
+    channels: Arc<ArcSwap<HashMap<String, SendChannel>>>,
+}
+
+impl Messages {
+    /// Takes messages for `channels` and hands them to `dispatch`; `news` is told after each commit.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        ids: IdMaker,
+        dispatch: Dispatch,
+        news: mpsc::Sender<Vec<String>>,
+        channels: HashMap<String, SendChannel>,
+    ) -> Self {
+        Self { store, clock, ids, dispatch, news, channels: Arc::new(ArcSwap::from_pointee(channels)) }
+    }
+
+    /// Exchanges the channels.
+    pub fn reload(&self, channels: HashMap<String, SendChannel>) {
+        self.channels.store(Arc::new(channels));
+    }
+
+    /// Accepts one message: `{"channel": …, "msgtype": …, …}` in the platform's own form, with the gateway's
+    /// `expires_at`, `send_at`, `priority` and `policy` beside it.
+    pub async fn send(
+        &self,
+        request: Value,
+        caller: &Caller,
+        idempotency_key: Option<&str>,
+    ) -> Result<Accepted, SendError> {
+        let wall_ms = self.clock.wall_ms();
+        let Request { channel, options, content } = Request::parse(request, wall_ms)?;
+        if !caller.allowed.is_empty() && !caller.allowed.contains(&channel) {
+            return Err(SendError::UnknownChannel);
+        }
+        match self.channels.load().get(&channel) {
+            None => return Err(SendError::UnknownChannel),
+            Some(SendChannel::Disabled) => return Err(SendError::Disabled),
+            Some(SendChannel::ReceiveOnly) => return Err(SendError::ReceiveOnly),
+            Some(SendChannel::Robot) => {}
+        }
+        let content = RobotMessage::parse(&Value::Object(content))?;
+        let message = Message {
+            id: self.ids.make(),
+            channel: channel.clone(),
+            message_type: content.kind().as_str().to_owned(),
+            body: content.to_body(),
+            recipients: Vec::new(),
+            policy: options.policy,
+            idempotency_key: scoped_key(caller, idempotency_key)?,
+            status: Status::Pending,
+            generation: 0,
+            created_ms: wall_ms,
+            updated_ms: wall_ms,
+            expires_ms: options.expires_ms,
+        };
+        self.add(message, &options).await
+    }
+
+    async fn add(&self, message: Message, options: &Options) -> Result<Accepted, SendError> {
+        let wait_ms = options.send_ms.map_or(0, |send_ms| send_ms.saturating_sub(message.created_ms).max(0));
+        let delivery = Delivery {
+            id: self.ids.make(),
+            target_id: message.channel.clone(),
+            cargo: Cargo::Message(message.id.clone()),
+            run: 0,
+            priority: options.priority,
+            attempts: 0,
+            state: DeliveryState::Queued,
+            due_ms: Some(self.clock.steady_ms().saturating_add(wait_ms)),
+            started_ms: None,
+            expires_ms: message.expires_ms,
+            created_ms: message.created_ms,
+        };
+        let evidence = Evidence {
+            id: self.ids.make(),
+            reference: message.id.to_string(),
+            generation: 0,
+            recipient: None,
+            fact: Fact::Status(Status::Pending),
+            code: None,
+            text: None,
+            source: message.channel.clone(),
+            event_id: None,
+            at_ms: message.created_ms,
+        };
+        let new = NewMessage { message, delivery, evidence };
+        let added = self.store.add_messages(std::slice::from_ref(&new)).await.map_err(SendError::Store)?;
+        match added.into_iter().next() {
+            Some(AddedMessage::Repeat { id }) => self.repeat(id, &new.message).await,
+            Some(AddedMessage::New) => {
+                let id = new.message.id.clone();
+                self.dispatch.offer(new.delivery, Arc::new(new.message));
+                // Lossy: the status is folded from the evidence whenever it is asked for.
+                let _full = self.news.try_send(vec![id.to_string()]);
+                Ok(Accepted { id, repeated: false })
+            }
+            None => Err(SendError::Store(StoreError::Busy)),
+        }
+    }
+
+    /// The same key must mean the same message.
+    async fn repeat(&self, id: MessageId, asked: &Message) -> Result<Accepted, SendError> {
+        let found = self.store.message(&id).await.map_err(SendError::Store)?;
+        let is_same = |found: &Message| {
+            (&found.channel, &found.message_type, &found.body)
+                == (&asked.channel, &asked.message_type, &asked.body)
+        };
+        match found {
+            Some(found) if is_same(&found) => Ok(Accepted { id, repeated: true }),
+            _ => Err(SendError::KeyReused),
+        }
+    }
+}
+
+fn scoped_key(caller: &Caller, key: Option<&str>) -> Result<Option<String>, FieldError> {
+    let Some(key) = key else { return Ok(None) };
+    let is_fit = (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len())
+        && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    if !is_fit {
+        let limit = format!("1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
+        return Err(wrong("Idempotency-Key", limit, format!("{} bytes", key.len())));
+    }
+    Ok(Some(format!("{}:{key}", caller.scope)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idempotency_keys_are_bounded_and_scoped() {
+        let caller = Caller { scope: "key_1".to_owned(), allowed: Vec::new() };
+        assert_eq!(scoped_key(&caller, None).unwrap(), None);
+        assert_eq!(scoped_key(&caller, Some("a b")).unwrap().as_deref(), Some("key_1:a b"));
+        assert!(scoped_key(&caller, Some(&"k".repeat(IDEMPOTENCY_KEY_BYTES_MAX))).is_ok());
+        for bad in
+            [String::new(), "k".repeat(IDEMPOTENCY_KEY_BYTES_MAX + 1), "é".to_owned(), "a\n".to_owned()]
+        {
+            assert_eq!(scoped_key(&caller, Some(&bad)).unwrap_err().field, "Idempotency-Key");
+        }
+    }
+}

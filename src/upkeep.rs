@@ -1,0 +1,73 @@
+//! Retention: what is older than its days is deleted, in slices with pauses, off the hot path.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::RetentionConfig;
+use crate::store::{Purge, Store, StoreError};
+
+/// How long after one round the next begins.
+const ROUND: Duration = Duration::from_mins(10);
+
+/// The pause between two slices: others write meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Deletes what is old.
+#[derive(Debug)]
+pub struct Upkeep {
+    store: Store,
+    days: RetentionConfig,
+    clock: Clock,
+}
+
+impl Upkeep {
+    /// Keeps `store` to `days`.
+    pub fn new(store: Store, days: RetentionConfig, clock: Clock) -> Self {
+        Self { store, days, clock }
+    }
+
+    /// Deletes round after round until `stop`. What fails is tried again in the next round.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                outcome = self.round() => if let Err(error) = outcome {
+                    tracing::warn!(%error, "old rows could not be deleted; they are tried again");
+                },
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(ROUND) => {}
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<(), StoreError> {
+        for (what, days) in [
+            (Purge::Events, self.days.events_days),
+            (Purge::Messages, self.days.messages_days),
+            (Purge::Rejections, self.days.rejections_days),
+            (Purge::Audit, self.days.audit_days),
+        ] {
+            let before_ms = self.clock.wall_ms().saturating_sub(i64::from(days).saturating_mul(DAY_MS));
+            let mut rows: u64 = 0;
+            loop {
+                let purged = self.store.purge_before(what, before_ms).await?;
+                rows = rows.saturating_add(purged.rows);
+                if !purged.more {
+                    break;
+                }
+                sleep(PAUSE).await;
+            }
+            if rows > 0 {
+                tracing::info!(?what, rows, "old rows deleted");
+            }
+        }
+        Ok(())
+    }
+}
