@@ -1,0 +1,116 @@
+//! The HTTP side, put together.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::settings;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::entropy::Entropy;
+use crate::http::api::channels::SharedChannels;
+use crate::http::api::reload::ReloadOrders;
+use crate::http::api::status::ServiceFacts;
+use crate::http::audit::Audit;
+use crate::http::auth::{ApiKeys, ConfiguredKey};
+use crate::http::budget::ByteBudget;
+use crate::http::callbacks::CallbackState;
+use crate::http::health::Health;
+use crate::http::metrics::Metrics;
+use crate::http::rejections::Rejections;
+use crate::http::watch::Watch;
+use crate::http::{self, Gate, GateSettings, HttpState};
+use crate::ids::IdMaker;
+use crate::intake::Intake;
+use crate::messages::Messages;
+use crate::source::Sources;
+use crate::store::{Durability, Store};
+use crate::tracker::Tracker;
+
+/// What stands behind the HTTP side.
+pub(super) struct Behind<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: &'a Store,
+    pub(super) intake: &'a Intake,
+    pub(super) sources: &'a Arc<ArcSwap<Sources>>,
+    pub(super) channels: &'a SharedChannels,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) tracker: &'a Tracker,
+    pub(super) messages: &'a Messages,
+    pub(super) orders: &'a ReloadOrders,
+    pub(super) clock: &'a Clock,
+    pub(super) ids: &'a IdMaker,
+}
+
+/// The gate in front of all routes, and the watch that keeps its figures fresh.
+pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch) {
+    let Behind { config, store, intake, metrics, clock, ids, .. } = behind;
+    let limits = config.limits.http.clone();
+    let budget = ByteBudget::new(limits.bodies_in_flight_bytes_max);
+    let audit = Audit::new((*clock).clone(), (*ids).clone());
+    let rejections = Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone());
+    let configured = config.auth.api_keys.iter().map(ConfiguredKey::parse).collect();
+    let keys = ApiKeys::new(
+        configured,
+        (*store).clone(),
+        audit.clone(),
+        (*clock).clone(),
+        limits.wrong_keys_per_address_per_minute,
+    );
+    let health = Health::default();
+    health.set_relaxed(config.database.durability == Durability::Relaxed);
+    let callbacks = CallbackState {
+        sources: behind.sources.clone(),
+        intake: (*intake).clone(),
+        rejections: rejections.clone(),
+        budget: budget.clone(),
+        metrics: (*metrics).clone(),
+        limits: config.limits.callback,
+        clock: (*clock).clone(),
+        ids: (*ids).clone(),
+    };
+    let state = HttpState {
+        service: ServiceFacts {
+            name: config.service.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            environment: config.service.environment.as_str().to_owned(),
+            started_ms: clock.wall_ms(),
+        },
+        store: (*store).clone(),
+        intake: (*intake).clone(),
+        channels: behind.channels.clone(),
+        tracker: behind.tracker.clone(),
+        messages: behind.messages.clone(),
+        sources: behind.sources.clone(),
+        health: health.clone(),
+        metrics: (*metrics).clone(),
+        keys: keys.clone(),
+        audit: audit.clone(),
+        reload: behind.orders.clone(),
+        callbacks: config.webhook.enabled.then_some(callbacks),
+        verify_files: Arc::new(config.webhook.verify_files.clone()),
+        budget: budget.clone(),
+        limits: limits.clone(),
+        clock: (*clock).clone(),
+    };
+    let gate = Arc::new(Gate::new(
+        http::router(state),
+        GateSettings { limits, peers: settings::peers(config) },
+        health,
+        (*metrics).clone(),
+        rejections.clone(),
+        (*clock).clone(),
+        entropy,
+    ));
+    let watch = Watch {
+        store: (*store).clone(),
+        intake: (*intake).clone(),
+        queue_rows_max: config.limits.intake.queue_rows_max,
+        gate: gate.clone(),
+        keys,
+        budget,
+        rejections,
+        audit,
+    };
+    (gate, watch)
+}

@@ -1,0 +1,64 @@
+//! Exchanging sources and channels while the gateway runs.
+//!
+//! The whole file is read again; if it has a problem, or channels contradict each other, everything stays as it
+//! was. Only channels are exchanged: what belongs to the listener or to the database needs a new start, and a line
+//! says so.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::{self, ChannelParts};
+use crate::config::ConfigFile;
+use crate::dispatch::Dispatch;
+use crate::http::api::channels::SharedChannels;
+use crate::http::api::reload::{ReloadOrder, Reloaded};
+use crate::messages::Messages;
+use crate::source::{CustomSource, Sources};
+
+/// Carries out orders to reload.
+pub(super) struct Reloader {
+    pub(super) file: ConfigFile,
+    pub(super) custom: Vec<Arc<dyn CustomSource>>,
+    pub(super) sources: Arc<ArcSwap<Sources>>,
+    pub(super) facts: SharedChannels,
+    pub(super) dispatch: Dispatch,
+    pub(super) messages: Messages,
+}
+
+impl Reloader {
+    pub(super) async fn run(self, mut orders: mpsc::Receiver<ReloadOrder>, stop: CancellationToken) {
+        loop {
+            let order = tokio::select! {
+                () = stop.cancelled() => return,
+                order = orders.recv() => order,
+            };
+            let Some(order) = order else { return };
+            let outcome = self.reload();
+            match &outcome {
+                Ok(done) => tracing::info!(channels = done.channels, handlers = done.handlers, "reloaded"),
+                Err(problems) => tracing::error!("the new configuration is not used: {problems}"),
+            }
+            let _nobody_waits = order.send(outcome);
+        }
+    }
+
+    fn reload(&self) -> Result<Reloaded, String> {
+        let config = self.file.load().map_err(|problems| problems.to_string())?;
+        let ChannelParts { sources, targets, channels, facts } = settings::channels(&config, &self.custom)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let reloaded = Reloaded {
+            channels: config.channels.iter().filter(|channel| channel.enabled).count(),
+            handlers: sources.handlers().len(),
+        };
+        self.sources.store(Arc::new(sources));
+        self.facts.store(Arc::new(facts));
+        self.dispatch.reload(targets);
+        self.messages.reload(channels);
+        Ok(reloaded)
+    }
+}

@@ -1,0 +1,140 @@
+//! The order of the start: what can be wrong without side effects first, the listener's first connection last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::front::{self, Behind};
+use super::reload::Reloader;
+use super::settings::{self, ChannelParts};
+use super::{GatewayBuilder, Running, StartError};
+use crate::clock::Clock;
+use crate::config::{Config, without_password};
+use crate::dispatch::{Dispatch, DispatchParts, Observer};
+use crate::entropy::Entropy;
+use crate::http;
+use crate::http::api::reload::ReloadOrders;
+use crate::http::metrics::Metrics;
+use crate::ids::{EvidenceId, IdMaker};
+use crate::intake::Intake;
+use crate::messages::Messages;
+use crate::store::Store;
+use crate::tracker::{Hooks, Tracker};
+use crate::upkeep::Upkeep;
+
+/// Starts every part.
+pub(super) async fn start(
+    builder: GatewayBuilder,
+    config: Config,
+    clock: Clock,
+    entropy: Entropy,
+) -> Result<Running, StartError> {
+    let GatewayBuilder { file, custom, hooks, publish } = builder;
+    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let ids = IdMaker::new(clock.clone(), entropy.clone());
+    let ChannelParts { sources, targets, channels, facts } =
+        settings::channels(&config, &custom).map_err(StartError::Channels)?;
+    let address = SocketAddr::new(config.webhook.host, config.webhook.port);
+    let listener = http::server::bind(address).map_err(|source| StartError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let store = open_store(&config, &clock, &ids).await?;
+
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    // A second gateway in one process counts what has no handle into the figures of the first.
+    let _one_is_global = metrics.make_global();
+    let tracker = Tracker::start(store.clone(), clock.clone(), ids.clone(), counted(hooks));
+    let intake = Intake::start(store.clone(), config.limits.intake.clone(), clock.clone());
+    intake.tell(tracker.news());
+    let parts = DispatchParts {
+        store: store.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        ids: ids.clone(),
+        news: tracker.news(),
+        owner: ids.make::<EvidenceId>().to_string(),
+        observer: observer(),
+    };
+    let dispatch = Dispatch::start(parts, targets, config.limits.dispatch.clone());
+    let messages =
+        Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels);
+    let sources = Arc::new(ArcSwap::from_pointee(sources));
+    let facts = Arc::new(ArcSwap::from_pointee(facts));
+    let (orders, waiting_orders) = ReloadOrders::channel();
+    let behind = Behind {
+        config: &config,
+        store: &store,
+        intake: &intake,
+        sources: &sources,
+        channels: &facts,
+        metrics: &metrics,
+        tracker: &tracker,
+        messages: &messages,
+        orders: &orders,
+        clock: &clock,
+        ids: &ids,
+    };
+    let (gate, watch) = front::build(&behind, &entropy);
+    let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
+    let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
+    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
+    let upkeep = Upkeep::new(store.clone(), config.retention.clone(), clock.clone());
+    let tasks = vec![
+        tokio::spawn(watch.run(background.clone())),
+        tokio::spawn(upkeep.run(background.clone())),
+        tokio::spawn(publish_each_second(publish, background.clone())),
+        tokio::spawn(reloader.run(waiting_orders, background.clone())),
+    ];
+    let database = store.engine().as_str();
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database, "listening");
+    Ok(Running {
+        address,
+        shutdown,
+        background,
+        reload: orders,
+        server,
+        tasks,
+        intake,
+        dispatch,
+        tracker,
+        store,
+    })
+}
+
+/// Opens the database that the configuration names.
+pub(crate) async fn open_store(config: &Config, clock: &Clock, ids: &IdMaker) -> Result<Store, StartError> {
+    Store::open(&config.database, clock.clone(), ids.clone()).await.map_err(|source| StartError::Database {
+        shown: without_password(config.database.url.expose()),
+        source,
+    })
+}
+
+/// The embedding program's hooks, and one that counts transitions.
+fn counted(mut hooks: Hooks) -> Hooks {
+    hooks.on_status.push(Box::new(|entry, _| {
+        metrics::counter!("wecom_message_transitions_total", "status" => entry.status.as_str()).increment(1);
+    }));
+    hooks
+}
+
+/// Counts how attempts ended.
+fn observer() -> Observer {
+    Observer::new(|target, outcome| {
+        let target = target.to_owned();
+        metrics::counter!("wecom_deliveries_total", "target" => target, "outcome" => outcome).increment(1);
+    })
+}
+
+async fn publish_each_second(publish: Box<dyn Fn() + Send + Sync>, stop: CancellationToken) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => publish(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

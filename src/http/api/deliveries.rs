@@ -1,0 +1,177 @@
+//! `/api/v1/deliveries`: what goes out, where it stands, and every try.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::listing::Listing;
+use crate::clock::rfc3339_ms;
+use crate::domain::delivery::{Attempt, Cargo, Delivery, DeliveryState};
+use crate::http::auth::Caller;
+use crate::http::problem::Problem;
+use crate::http::query::{self, Query};
+use crate::http::state::HttpState;
+use crate::ids::{DeliveryId, EventId, MessageId};
+use crate::store::{DeliveryFilter, Store};
+
+pub(crate) fn routes() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// Only to this channel or endpoint.
+    target: Option<String>,
+    /// Only in this state: `queued`, `succeeded`, `failed`, `dead`, `uncertain`, `expired`, `cancelled`.
+    state: Option<String>,
+    /// Only of this message.
+    message_id: Option<String>,
+    /// Only of this event.
+    event_id: Option<String>,
+    /// Rows in the page: 1 to 1000, 100 if not said.
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// One event to one endpoint, or one message to one channel.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
+struct DeliveryView {
+    /// Our id.
+    id: String,
+    /// The channel or endpoint it goes to.
+    target: String,
+    /// The message it carries.
+    message_id: Option<String>,
+    /// The event it carries.
+    event_id: Option<String>,
+    /// Where it stands.
+    state: &'static str,
+    /// Tries so far.
+    attempts: i64,
+    /// When it is tried next; `null`: finished.
+    #[schema(format = DateTime)]
+    due_at: Option<String>,
+    /// After this it is not sent.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// One delivery with its tries.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryDetail)]
+struct DeliveryDetailView {
+    #[serde(flatten)]
+    delivery: DeliveryView,
+    /// Every try, first to last.
+    tries: Vec<AttemptView>,
+}
+
+/// One try.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+struct AttemptView {
+    /// 1 for the first.
+    number: i64,
+    /// When it began.
+    #[schema(format = DateTime)]
+    timestamp: String,
+    /// How long it took.
+    duration_ms: i64,
+    /// The HTTP status of the answer, if there was one.
+    http_status: Option<i64>,
+    /// WeCom's errcode, if the answer had one.
+    errcode: Option<i64>,
+    /// What went wrong.
+    error: Option<String>,
+    /// The beginning of the answer.
+    answer: Option<String>,
+}
+
+impl From<Delivery> for DeliveryView {
+    fn from(delivery: Delivery) -> Self {
+        let (message_id, event_id) = match delivery.cargo {
+            Cargo::Message(id) => (Some(id.to_string()), None),
+            Cargo::Event(id) => (None, Some(id.to_string())),
+        };
+        Self {
+            id: delivery.id.to_string(),
+            target: delivery.target_id,
+            message_id,
+            event_id,
+            state: delivery.state.as_str(),
+            attempts: delivery.attempts,
+            due_at: delivery.due_ms.map(rfc3339_ms),
+            expires_at: delivery.expires_ms.map(rfc3339_ms),
+            created_at: rfc3339_ms(delivery.created_ms),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            timestamp: rfc3339_ms(attempt.at_ms),
+            duration_ms: attempt.duration_ms,
+            http_status: attempt.http_status,
+            errcode: attempt.errcode,
+            error: attempt.error,
+            answer: attempt.answer,
+        }
+    }
+}
+
+/// List deliveries
+///
+/// Newest first.
+#[utoipa::path(get, path = "/api/v1/deliveries", tag = "deliveries", params(Filter),
+    responses((status = 200, description = "A page of deliveries", body = Listing<DeliveryView>)))]
+async fn list(
+    State(store): State<Store>,
+    caller: Caller,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Listing<DeliveryView>>, Problem> {
+    let message =
+        query::word("message_id", filter.message_id.as_deref(), MessageId::parse)?.map(Cargo::Message);
+    let event = query::word("event_id", filter.event_id.as_deref(), EventId::parse)?.map(Cargo::Event);
+    if message.is_some() && event.is_some() {
+        return Err(Problem::parameter("parameter", "event_id", "does not go together with `message_id`"));
+    }
+    let filter = DeliveryFilter {
+        target_id: filter.target,
+        allowed_targets: caller.sources,
+        state: query::word("state", filter.state.as_deref(), DeliveryState::parse)?,
+        cargo: message.or(event),
+        limit: query::limit(filter.limit.as_deref())?,
+        cursor: filter.cursor,
+    };
+    Ok(Json(Listing::of(store.deliveries(&filter).await?)))
+}
+
+/// Read a delivery
+///
+/// With every try.
+#[utoipa::path(get, path = "/api/v1/deliveries/{id}", tag = "deliveries",
+    params(("id" = String, Path, description = "The delivery's id: `dlv_…`")),
+    responses((status = 200, description = "The delivery", body = DeliveryDetailView)))]
+async fn one(
+    State(store): State<Store>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryDetailView>, Problem> {
+    let id = DeliveryId::parse(&id).ok_or_else(Problem::not_found)?;
+    let found = store.delivery(&id).await?.filter(|delivery| caller.may_see(&delivery.target_id));
+    let delivery = found.ok_or_else(Problem::not_found)?;
+    let tries = store.attempts(&id).await?.into_iter().map(AttemptView::from).collect();
+    Ok(Json(DeliveryDetailView { delivery: delivery.into(), tries }))
+}

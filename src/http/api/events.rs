@@ -1,0 +1,144 @@
+//! `/api/v1/events`: what the platform told us.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::listing::Listing;
+use crate::clock::rfc3339_ms;
+use crate::http::auth::Caller;
+use crate::http::problem::Problem;
+use crate::http::query::{self, Query};
+use crate::http::state::HttpState;
+use crate::ids::{EventId, MessageId};
+use crate::store::{EventFilter, Store, StoredEvent};
+use crate::wecom::event;
+
+pub(crate) fn routes() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
+
+/// Which events to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filter {
+    /// An exact kind such as `message.text`, or a branch such as `message.*`.
+    kind: Option<String>,
+    /// Only what came in through this channel.
+    source: Option<String>,
+    /// Only events of this member.
+    user_id: Option<String>,
+    /// Only events that say something about this message.
+    message_id: Option<String>,
+    /// Accepted at this time or later: RFC 3339, or seconds or milliseconds since 1970.
+    since: Option<String>,
+    /// Accepted before this time.
+    until: Option<String>,
+    /// Rows in the page: 1 to 1000, 100 if not said.
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// One event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+struct EventView {
+    /// Our id.
+    #[schema(example = "evt_06f0jxk2m0e1v8s2y7q9c4h3ab")]
+    id: String,
+    /// The channel it came in through.
+    source: String,
+    /// What happened, as dotted words.
+    #[schema(example = "message.text")]
+    kind: String,
+    /// How the plaintext is written: `xml`, `json`, `opaque`.
+    format: &'static str,
+    /// The corp it is about.
+    corp_id: Option<String>,
+    /// The member who caused it.
+    user_id: Option<String>,
+    /// The customer it is about.
+    external_user_id: Option<String>,
+    /// The group chat it is about.
+    chat_id: Option<String>,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
+    timestamp: String,
+}
+
+/// One event with what it says.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventDetail)]
+struct EventDetailView {
+    #[serde(flatten)]
+    event: EventView,
+    /// The whole plaintext as JSON, without loss: leaves are strings, repeated elements lists.
+    #[schema(value_type = Object)]
+    body: serde_json::Value,
+    /// The plaintext word for word; `null` if it is not UTF-8 (`body` then has it in base64).
+    raw: Option<String>,
+}
+
+impl From<StoredEvent> for EventView {
+    fn from(event: StoredEvent) -> Self {
+        Self {
+            id: event.id.to_string(),
+            source: event.source,
+            kind: event.kind.to_string(),
+            format: event.format.as_str(),
+            corp_id: event.corp_id,
+            user_id: event.user_id,
+            external_user_id: event.external_user_id,
+            chat_id: event.chat_id,
+            timestamp: rfc3339_ms(event.accepted_ms),
+        }
+    }
+}
+
+/// List events
+///
+/// Newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(Filter),
+    responses((status = 200, description = "A page of events", body = Listing<EventView>)))]
+async fn list(
+    State(store): State<Store>,
+    caller: Caller,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Listing<EventView>>, Problem> {
+    let message_id = query::word("message_id", filter.message_id.as_deref(), MessageId::parse)?;
+    let filter = EventFilter {
+        kind: filter.kind,
+        source: filter.source,
+        allowed_sources: caller.sources,
+        user_id: filter.user_id,
+        message_id,
+        since_ms: query::time_ms("since", filter.since.as_deref())?,
+        until_ms: query::time_ms("until", filter.until.as_deref())?,
+        limit: query::limit(filter.limit.as_deref())?,
+        cursor: filter.cursor,
+    };
+    Ok(Json(Listing::of(store.events(&filter).await?)))
+}
+
+/// Read an event
+///
+/// With its body as JSON and word for word.
+#[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events",
+    params(("id" = String, Path, description = "The event's id: `evt_…`")),
+    responses((status = 200, description = "The event", body = EventDetailView)))]
+async fn one(
+    State(store): State<Store>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<EventDetailView>, Problem> {
+    let id = EventId::parse(&id).ok_or_else(Problem::not_found)?;
+    let found = store.event(&id).await?.filter(|event| caller.may_see(&event.source));
+    let event = found.ok_or_else(Problem::not_found)?;
+    let body = event::body_json(&event.payload, event.format);
+    let raw = String::from_utf8(event.payload.to_vec()).ok();
+    Ok(Json(EventDetailView { event: event.into(), body, raw }))
+}

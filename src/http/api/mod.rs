@@ -1,0 +1,15 @@
+//! The API: what people and programs ask and order. A file for each resource.
+//!
+//! Handlers read a request, ask one part of the gateway, and show its answer; they decide nothing. A caller whose
+//! key is for some sources sees what belongs to those, and of the rest not even that it exists.
+
+pub mod channels;
+pub(super) mod deliveries;
+pub(super) mod events;
+pub(super) mod handlers;
+mod listing;
+pub(super) mod messages;
+pub(super) mod metrics;
+pub(super) mod rejections;
+pub mod reload;
+pub mod status;

@@ -1,0 +1,296 @@
+//! What every request passes before routing, and every answer after it.
+//!
+//! In: the length of the URL, the client's address, who may come at all, the address's budget, the coding of the
+//! body. Out: problems written out, the request's id, metrics, the last resort for a panic. It is one plain function
+//! rather than a stack of layers, because it is on the path of every callback.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::timeout;
+use tower::Service;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::http::health::Health;
+use crate::http::limits::HttpLimits;
+use crate::http::metrics::Metrics;
+use crate::http::origin::Origin;
+use crate::http::peer::{self, PeerRules};
+use crate::http::problem::{Meant, Problem};
+use crate::http::progress::{Progress, Stage};
+use crate::http::rate::AddressRate;
+use crate::http::rejections::{Refused, Rejections};
+use crate::http::request_id::{RequestId, RequestIds, X_REQUEST_ID};
+use crate::http::route_class::RouteClass;
+use crate::http::wire::WatchedBody;
+
+/// What the gate is made of.
+#[derive(Clone, Debug)]
+pub struct GateSettings {
+    /// The limits.
+    pub limits: HttpLimits,
+    /// Who may come, and who is believed about others.
+    pub peers: PeerRules,
+}
+
+/// The gate in front of the router.
+#[derive(Debug)]
+pub struct Gate {
+    router: Router,
+    settings: GateSettings,
+    callback_rate: AddressRate,
+    api_rate: AddressRate,
+    ids: RequestIds,
+    health: Health,
+    metrics: Arc<Metrics>,
+    rejections: Rejections,
+    clock: Clock,
+}
+
+impl Gate {
+    /// A gate in front of `router`.
+    pub fn new(
+        router: Router,
+        settings: GateSettings,
+        health: Health,
+        metrics: Arc<Metrics>,
+        rejections: Rejections,
+        clock: Clock,
+        entropy: &Entropy,
+    ) -> Self {
+        let limits = &settings.limits;
+        let rate = |per_s, burst| AddressRate::new(per_s, Duration::from_secs(1), burst, clock.clone());
+        Self {
+            router,
+            callback_rate: rate(limits.rate_per_address_per_s, limits.rate_burst),
+            api_rate: rate(limits.api_rate_per_address_per_s, limits.api_rate_burst),
+            settings,
+            ids: RequestIds::new(entropy),
+            health,
+            metrics,
+            rejections,
+            clock,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &HttpLimits {
+        &self.settings.limits
+    }
+
+    pub(crate) fn peers(&self) -> &PeerRules {
+        &self.settings.peers
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Forgets addresses that have not come for a while.
+    pub(crate) fn forget_addresses(&self) {
+        self.callback_rate.forget();
+        self.api_rate.forget();
+    }
+
+    /// Answers one request. Never fails: hyper would close the connection without a word.
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        progress: &Arc<Progress>,
+    ) -> Result<Response<Body>, std::convert::Infallible> {
+        let began_us = self.clock.steady_us();
+        let class = RouteClass::of(request.uri().path());
+        let request_id = self.ids.make(began_us / 1000);
+        let origin = Origin {
+            request_id,
+            client: self.settings.peers.client(peer.ip(), request.headers()),
+            peer: peer.ip().to_canonical(),
+        };
+        let client = origin.client;
+        let seen = Seen::of(&request);
+
+        progress.enter(
+            if request.body().is_end_stream() { Stage::Handling } else { Stage::Body },
+            began_us / 1000,
+        );
+        let answered = if let Err(problem) = self.admit(&request, class, &origin) {
+            problem.into_response()
+        } else {
+            request.extensions_mut().insert(origin);
+            self.in_time(class, self.route(request, progress)).await
+        };
+
+        let mut response = written_out(answered, class, request_id);
+        // The platform does nothing with the id of a callback it need not worry about.
+        if class != RouteClass::Callback || !response.status().is_success() {
+            response.headers_mut().insert(X_REQUEST_ID, request_id.header_value());
+        }
+        if class != RouteClass::Callback {
+            protect(&mut response);
+        }
+        if self.health.stopping() {
+            // Clients leave by themselves then, and few connections are closed under a request on its way.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let ended_us = self.clock.steady_us();
+        progress.answered(ended_us / 1000);
+        let (status, took_us) = (response.status().as_u16(), ended_us - began_us);
+        self.metrics.answered(class, status, took_us);
+        if let Some(seen) = seen {
+            tracing::debug!(%request_id, method = %seen.method, path = %seen.path, %client, status, took_us, "request");
+        }
+        Ok(response)
+    }
+
+    /// Whether the request may go on to the router.
+    fn admit(&self, request: &Request<Incoming>, class: RouteClass, origin: &Origin) -> Result<(), Problem> {
+        let outcome = self.check(request, class, origin);
+        if let (Err((step, problem)), RouteClass::Callback) = (&outcome, class) {
+            self.rejections
+                .note(origin, Refused { status: problem.status().as_u16(), step, ..Refused::default() });
+        }
+        outcome.map_err(|(_, problem)| problem)
+    }
+
+    fn check(
+        &self,
+        request: &Request<Incoming>,
+        class: RouteClass,
+        origin: &Origin,
+    ) -> Result<(), (&'static str, Problem)> {
+        let (limits, peers, client) = (&self.settings.limits, &self.settings.peers, origin.client);
+        let uri = request.uri();
+        let url_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+        if url_bytes > limits.uri_bytes_max {
+            return Err(("url", Problem::url_too_long()));
+        }
+        let (allow, rate) = match class {
+            RouteClass::Callback => (peers.callback_allow.as_slice(), &self.callback_rate),
+            RouteClass::Api => (peers.api_allow.as_slice(), &self.api_rate),
+            RouteClass::Public => ([].as_slice(), &self.api_rate),
+        };
+        if !peer::allows(allow, client) {
+            return Err(("address", Problem::of_status(StatusCode::FORBIDDEN)));
+        }
+        if !peer::contains(&peers.rate_exempt, client) {
+            rate.take(client).map_err(|seconds| ("rate", Problem::too_many(seconds)))?;
+        }
+        let coded = request.headers().get(header::CONTENT_ENCODING);
+        if coded.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(("coding", Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)));
+        }
+        Ok(())
+    }
+
+    /// Gives up what takes too long. Callbacks know their own deadline, and are spared the timer.
+    async fn in_time(
+        &self,
+        class: RouteClass,
+        answer: impl Future<Output = Response<Body>>,
+    ) -> Response<Body> {
+        if class == RouteClass::Callback {
+            return answer.await;
+        }
+        let limit = Duration::from_millis(self.settings.limits.handling_timeout_ms);
+        timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_| Problem::busy("the work took too long").into_response())
+    }
+
+    /// Lets the router answer; a panic becomes a 500 and harms nobody else.
+    async fn route(&self, request: Request<Incoming>, progress: &Arc<Progress>) -> Response<Body> {
+        let (parts, incoming) = request.into_parts();
+        let body = if incoming.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(WatchedBody { incoming, progress: progress.clone() })
+        };
+        let mut router = self.router.clone();
+        let mut answer = pin!(async move { router.call(Request::from_parts(parts, body)).await });
+        let outcome = poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+            match polled {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(answer)) => Poll::Ready(Some(answer)),
+                Err(_panic) => Poll::Ready(None),
+            }
+        })
+        .await;
+        match outcome {
+            Some(Ok(response)) => response,
+            Some(Err(never)) => match never {},
+            None => {
+                self.metrics.panics.increment(1);
+                Problem::internal("a handler panicked").into_response()
+            }
+        }
+    }
+}
+
+/// What the debug line tells of a request. Never the query: it may hold a key.
+struct Seen {
+    method: axum::http::Method,
+    path: String,
+}
+
+impl Seen {
+    fn of(request: &Request<Incoming>) -> Option<Self> {
+        tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| Self { method: request.method().clone(), path: request.uri().path().to_owned() })
+    }
+}
+
+/// Writes out the problem that an answer carries. An error answer without one is a refusal of the framework (no
+/// such route, no such method, a path that is not UTF-8): it gets the usual words of its status.
+fn written_out(response: Response<Body>, class: RouteClass, request_id: RequestId) -> Response<Body> {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || response.extensions().get::<Meant>().is_some() {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| Problem::of_status(status));
+    if let Some(cause) = problem.cause() {
+        let status = status.as_u16();
+        if status == 500 {
+            tracing::error!(%request_id, status, cause, "a request failed");
+        } else if class != RouteClass::Callback {
+            // A refused callback has its line already, see `rejections.rs`.
+            tracing::warn!(%request_id, status, cause, "a request was turned away");
+        }
+    }
+    let mut response = match class {
+        RouteClass::Callback => problem.to_fixed_text(),
+        RouteClass::Api | RouteClass::Public => problem.to_json(request_id),
+    };
+    if let Some(allow) = parts.headers.remove(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
+}
+
+/// Answers of the API belong to nobody's cache and to no page.
+fn protect(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}

@@ -1,0 +1,53 @@
+//! Every route, and the role it asks for.
+
+use std::sync::Arc;
+
+use axum::{Extension, Router};
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::http::api::{
+    channels, deliveries, events, handlers, messages, metrics, rejections, reload, status,
+};
+use crate::http::auth::guarded;
+use crate::http::openapi::{self, DocumentText};
+use crate::http::state::HttpState;
+use crate::http::{callbacks, public};
+use crate::store::Role;
+
+/// Routes that ask for a key.
+fn api() -> OpenApiRouter<HttpState> {
+    let reader = OpenApiRouter::new()
+        .merge(messages::looking())
+        .merge(channels::routes())
+        .merge(events::routes())
+        .merge(rejections::routes())
+        .merge(deliveries::routes())
+        .merge(handlers::routes())
+        .merge(status::routes())
+        .merge(metrics::routes())
+        .merge(openapi::routes());
+    OpenApiRouter::new()
+        .merge(guarded(Role::Reader, reader))
+        .merge(guarded(Role::Operator, messages::acting()))
+        .merge(guarded(Role::Admin, reload::routes()))
+}
+
+/// The OpenAPI document.
+pub fn document() -> Document {
+    openapi::completed(public::routes().merge(api()).into_openapi())
+}
+
+/// The router. What it answers goes out through the gate.
+pub fn router(state: HttpState) -> Router {
+    let text = document().to_pretty_json().unwrap_or_default();
+    let (api, _) = api().split_for_parts();
+    let (public, _) = public::routes().split_for_parts();
+    let callbacks = state.callbacks.clone().map(callbacks::routes).unwrap_or_default();
+    api.layer(Extension(state.keys.clone()))
+        .layer(Extension(DocumentText(Arc::from(text))))
+        .merge(public)
+        .fallback(public::verify_file)
+        .with_state(state)
+        .merge(callbacks)
+}

@@ -1,0 +1,99 @@
+//! What the routes are made of. Only here it stands together; each handler takes the part it needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::FromRef;
+
+use crate::clock::Clock;
+use crate::http::api::channels::SharedChannels;
+use crate::http::api::reload::ReloadOrders;
+use crate::http::api::status::{ServiceFacts, StatusState};
+use crate::http::audit::Audit;
+use crate::http::auth::ApiKeys;
+use crate::http::budget::ByteBudget;
+use crate::http::callbacks::CallbackState;
+use crate::http::health::Health;
+use crate::http::json_body::JsonBodies;
+use crate::http::limits::HttpLimits;
+use crate::http::metrics::Metrics;
+use crate::intake::Intake;
+use crate::messages::Messages;
+use crate::source::Sources;
+use crate::store::Store;
+use crate::tracker::Tracker;
+
+/// Everything behind the routes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    /// What the service is called.
+    pub service: ServiceFacts,
+    /// The facts.
+    pub store: Store,
+    /// Where callbacks go.
+    pub intake: Intake,
+    /// Who calls.
+    pub sources: Arc<ArcSwap<Sources>>,
+    /// What is configured.
+    pub channels: SharedChannels,
+    /// Answers what became of messages.
+    pub tracker: Tracker,
+    /// Takes messages to be sent.
+    pub messages: Messages,
+    /// Whether the gateway can work.
+    pub health: Health,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Who may call the API.
+    pub keys: ApiKeys,
+    /// Who did what.
+    pub audit: Audit,
+    /// Where orders to reload go.
+    pub reload: ReloadOrders,
+    /// The callback routes; `None`: `webhook.enabled` is false.
+    pub callbacks: Option<CallbackState>,
+    /// Proofs of domain ownership by file name.
+    pub verify_files: Arc<BTreeMap<String, String>>,
+    /// The budget over all bodies.
+    pub budget: ByteBudget,
+    /// The limits.
+    pub limits: HttpLimits,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A handler may take this part of the whole.
+macro_rules! part {
+    ($part:ty, $state:ident => $expression:expr) => {
+        impl FromRef<HttpState> for $part {
+            fn from_ref($state: &HttpState) -> Self {
+                $expression
+            }
+        }
+    };
+}
+
+part!(Store, state => state.store.clone());
+part!(Arc<ArcSwap<Sources>>, state => state.sources.clone());
+part!(Health, state => state.health.clone());
+part!(Arc<Metrics>, state => state.metrics.clone());
+part!(Audit, state => state.audit.clone());
+part!(ReloadOrders, state => state.reload.clone());
+part!(Arc<BTreeMap<String, String>>, state => state.verify_files.clone());
+part!(SharedChannels, state => state.channels.clone());
+part!(Tracker, state => state.tracker.clone());
+part!(Messages, state => state.messages.clone());
+part!(Clock, state => state.clock.clone());
+part!(JsonBodies, state => JsonBodies {
+    budget: state.budget.clone(),
+    bytes_max: state.limits.api_body_bytes_max,
+});
+part!(StatusState, state => StatusState {
+    service: state.service.clone(),
+    store: state.store.clone(),
+    intake: state.intake.clone(),
+    sources: state.sources.clone(),
+    health: state.health.clone(),
+    clock: state.clock.clone(),
+});
