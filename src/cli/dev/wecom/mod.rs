@@ -1,0 +1,156 @@
+//! `dev wecom`: a fake WeCom platform, for tests, demonstrations and people without an account.
+//!
+//! It takes robot messages and answers as the platform does (HTTP 200 whatever happens, `errcode` inside, 20 a
+//! minute), shows what people in the chat would have seen, fails on demand, and sends callbacks to a gateway.
+//! Everything is in memory, on the loopback interface.
+//!
+//! Its own routes: `GET /_fake/inbox?key=` (what people saw), `GET /_fake/requests?key=` (all that came),
+//! `DELETE /_fake/requests`, `POST` and `DELETE /_fake/faults`, `GET /_fake/faults`, `POST /_fake/robots`,
+//! `POST /_fake/callback`.
+
+mod faults;
+mod routes;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::listener;
+use super::platform::Caller;
+use super::say;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+
+pub use faults::{Fault, FaultKind};
+pub use world::RobotRequest;
+use world::World;
+
+/// Where to listen and whom to know.
+#[derive(Clone, Debug, Args)]
+pub struct WecomArgs {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 9100)]
+    pub port: u16,
+    /// The key of a robot that exists. May be given several times.
+    #[arg(long = "robot-key", default_value = "demo-robot")]
+    pub robot_keys: Vec<String>,
+    /// A company and its app secret, `CORPID:SECRET`. Without any, every pair gets a token.
+    #[arg(long = "app")]
+    pub apps: Vec<String>,
+}
+
+/// Plays the platform until interrupted.
+pub async fn run(args: WecomArgs) -> anyhow::Result<()> {
+    let address = SocketAddr::from(([127, 0, 0, 1], args.port));
+    let fake = FakeWecom::start(address, Clock::system(), Entropy::system()).await?;
+    for key in &args.robot_keys {
+        fake.add_robot(key);
+        say(&format!("robot: {}", fake.robot_url(key)))?;
+    }
+    for app in &args.apps {
+        let (corp_id, secret) = app.split_once(':').unwrap_or((app, ""));
+        fake.add_app(corp_id, secret);
+    }
+    say(&format!("fake WeCom platform on {}; what people saw: {0}/_fake/inbox", fake.base_url()))?;
+    tokio::signal::ctrl_c().await?;
+    fake.stop().await;
+    Ok(())
+}
+
+/// A running fake platform.
+#[derive(Debug)]
+pub struct FakeWecom {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: Mutex<World>,
+    clock: Clock,
+    entropy: Entropy,
+    caller: Caller,
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        // Each change is one call, so a panic elsewhere has not spoiled it.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FakeWecom {
+    /// Starts it on `listen`; minutes pass by `clock`.
+    pub async fn start(listen: SocketAddr, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
+        Self::with_robots(listen, &[], clock, entropy).await
+    }
+
+    /// Starts it with robots that exist from its first request on.
+    pub async fn with_robots(
+        listen: SocketAddr,
+        keys: &[&str],
+        clock: Clock,
+        entropy: Entropy,
+    ) -> anyhow::Result<Self> {
+        let mut world = World::default();
+        for key in keys {
+            world.add_robot(key);
+        }
+        let socket = TcpListener::bind(listen).await?;
+        let address = socket.local_addr()?;
+        let caller = Caller::new(clock.clone())?;
+        let shared = Arc::new(Shared { world: Mutex::new(world), clock, entropy, caller });
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(listener::serve(socket, routes::router(Arc::clone(&shared)), stop.clone()));
+        tasks.close();
+        Ok(Self { address, shared, stop, tasks })
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What WeCom would show for the robot with this key.
+    pub fn robot_url(&self, key: &str) -> String {
+        format!("{}/cgi-bin/webhook/send?key={key}", self.base_url())
+    }
+
+    /// Makes a robot exist.
+    pub fn add_robot(&self, key: &str) {
+        self.shared.world().add_robot(key);
+    }
+
+    /// Makes a company with an app exist.
+    pub fn add_app(&self, corp_id: &str, secret: &str) {
+        self.shared.world().add_app(corp_id, secret);
+    }
+
+    /// Lets something go wrong.
+    pub fn add_fault(&self, fault: Fault) {
+        self.shared.world().faults.add(fault);
+    }
+
+    /// Every request to the robot with this key, oldest first.
+    pub fn requests(&self, key: &str) -> Vec<RobotRequest> {
+        self.shared.world().requests(Some(key))
+    }
+
+    /// What the people in the robot's chat saw, oldest first.
+    pub fn inbox(&self, key: &str) -> Vec<RobotRequest> {
+        self.requests(key).into_iter().filter(|request| request.shown).collect()
+    }
+
+    /// Ends it; connections are cut.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,182 @@
+//! The fake platform's routes: requests → the world → answers in the platform's form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::faults::{Fault, FaultKind};
+use super::world::ApiReply;
+use crate::cli::dev::listener::HangUp;
+use crate::cli::dev::platform::{Forgery, Platform};
+use crate::domain::event::Format;
+
+type World = State<Arc<Shared>>;
+
+/// Every route.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/cgi-bin/webhook/send", post(send))
+        .route("/cgi-bin/gettoken", get(token))
+        .route("/_fake/inbox", get(inbox))
+        .route("/_fake/requests", get(requests).delete(forget))
+        .route("/_fake/robots", post(add_robot))
+        .route("/_fake/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/_fake/callback", post(callback))
+        .with_state(shared)
+}
+
+#[derive(Debug, Deserialize)]
+struct Key {
+    #[serde(default)]
+    key: Option<String>,
+}
+
+async fn send(State(shared): World, Query(Key { key }): Query<Key>, body: Bytes) -> Response {
+    let key = key.unwrap_or_default();
+    let fault = shared.world().faults.take(&key);
+    let now_ms = shared.clock.wall_ms();
+    let take = |refused: Option<ApiReply>| shared.world().send(&key, &body, now_ms, refused);
+    match fault {
+        None | Some(FaultKind::None) => answer(&take(None)),
+        Some(FaultKind::CloseAfter) => {
+            take(None);
+            HangUp::response()
+        }
+        Some(FaultKind::Truncate) => truncated(&take(None)),
+        Some(FaultKind::Slow { delay_ms }) => {
+            let reply = take(None);
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            answer(&reply)
+        }
+        Some(FaultKind::Errcode { code }) => {
+            answer(&take(Some(ApiReply::error(code, "a fault was asked for"))))
+        }
+        Some(FaultKind::CloseBefore) => {
+            shared.world().note_unread(&key, now_ms);
+            HangUp::response()
+        }
+        Some(FaultKind::Http { status }) => {
+            shared.world().note_unread(&key, now_ms);
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
+        }
+        Some(FaultKind::Html) => {
+            shared.world().note_unread(&key, now_ms);
+            axum::response::Html("<html><body>please log in</body></html>").into_response()
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Credentials {
+    #[serde(default)]
+    corpid: String,
+    #[serde(default)]
+    corpsecret: String,
+}
+
+async fn token(State(shared): World, Query(asked): Query<Credentials>) -> Response {
+    let token = shared.world().token(&asked.corpid, &asked.corpsecret);
+    match token {
+        Ok(token) => Json(json!({"errcode": 0, "errmsg": "ok", "access_token": token, "expires_in": 7200}))
+            .into_response(),
+        Err(reply) => answer(&reply),
+    }
+}
+
+/// The platform answers 200 whatever happened, and says it twice.
+fn answer(reply: &ApiReply) -> Response {
+    let body = json!({"errcode": reply.errcode, "errmsg": reply.errmsg});
+    let headers = [
+        ("error-code", reply.errcode.to_string()),
+        ("error-msg", reply.errmsg.clone()),
+        ("content-type", "application/json; charset=UTF-8".to_owned()),
+    ];
+    (headers, body.to_string()).into_response()
+}
+
+/// An answer that promises more bytes than it has.
+fn truncated(reply: &ApiReply) -> Response {
+    let mut response = answer(reply);
+    let half = Body::from(r#"{"errcode":0,"#);
+    response.headers_mut().insert("content-length", 512.into());
+    *response.body_mut() = Body::new(http_body_util::BodyExt::boxed_unsync(half));
+    response
+}
+
+async fn inbox(State(shared): World, Query(Key { key }): Query<Key>) -> Json<Value> {
+    let seen = shared.world().requests(key.as_deref());
+    Json(json!(seen.into_iter().filter(|request| request.shown).collect::<Vec<_>>()))
+}
+
+async fn requests(State(shared): World, Query(Key { key }): Query<Key>) -> Json<Value> {
+    Json(json!(shared.world().requests(key.as_deref())))
+}
+
+async fn forget(State(shared): World) -> StatusCode {
+    shared.world().forget_requests();
+    StatusCode::NO_CONTENT
+}
+
+async fn add_robot(State(shared): World, Json(Key { key }): Json<Key>) -> StatusCode {
+    shared.world().add_robot(&key.unwrap_or_default());
+    StatusCode::CREATED
+}
+
+async fn faults(State(shared): World) -> Json<Value> {
+    Json(json!(shared.world().faults.all()))
+}
+
+async fn add_fault(State(shared): World, Json(fault): Json<Fault>) -> StatusCode {
+    shared.world().faults.add(fault);
+    StatusCode::CREATED
+}
+
+async fn clear_faults(State(shared): World) -> StatusCode {
+    shared.world().faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+/// What to tell which gateway.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CallbackOrder {
+    url: String,
+    token: String,
+    encoding_aes_key: String,
+    #[serde(default)]
+    receive_id: String,
+    plaintext: String,
+    #[serde(default)]
+    forge: Option<Forgery>,
+}
+
+async fn callback(State(shared): World, Json(order): Json<CallbackOrder>) -> Response {
+    match deliver(&shared, order).await {
+        Ok(answered) => Json(answered).into_response(),
+        Err(error) => (StatusCode::BAD_GATEWAY, Json(json!({"error": format!("{error:#}")}))).into_response(),
+    }
+}
+
+async fn deliver(shared: &Shared, order: CallbackOrder) -> anyhow::Result<Value> {
+    let platform = Platform::new(&order.token, &order.encoding_aes_key, &order.receive_id)?;
+    let format = if order.plaintext.starts_with('{') { Format::Json } else { Format::Xml };
+    let plaintext = order.plaintext.as_bytes();
+    let now_s = shared.clock.wall_s();
+    let request = platform.callback(plaintext, format, now_s, &shared.entropy, order.forge);
+    let answer = shared.caller.post(&order.url, request).await?;
+    Ok(json!({
+        "http_status": answer.http_status,
+        "request_id": answer.request_id,
+        "reply": platform.open_reply(&answer),
+        "body": answer.body,
+    }))
+}
