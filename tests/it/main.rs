@@ -1,0 +1,57 @@
+//! One integration binary; a file per feature.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+#![expect(clippy::too_many_lines, reason = "a story is told in one piece")]
+#![expect(clippy::disallowed_methods, reason = "a test waits for real things, and not for ever")]
+
+mod api;
+mod auth;
+mod callbacks;
+mod check;
+mod cli;
+mod config;
+mod config_mistakes;
+mod custom_source;
+mod database;
+mod desk;
+mod dispatch;
+mod documents;
+mod durability;
+mod envelopes;
+mod flush_order;
+mod forgery;
+mod fuzz_smoke;
+mod gateway;
+mod hangup;
+mod intake;
+mod kill;
+mod kill_history;
+mod ledger;
+mod limits;
+mod mariadb;
+mod metrics;
+mod openapi;
+mod repeats;
+mod rest;
+mod rig;
+mod robot;
+mod robots;
+mod rotation;
+mod samples;
+mod sealer;
+mod secrets;
+mod server;
+mod service;
+mod several_apps;
+mod site;
+mod sources;
+mod stop;
+mod store;
+mod store_open;
+mod tracking;
+mod vectors;
+mod wire;

@@ -1,0 +1,84 @@
+//! A MariaDB server of a test's own, for settings that are global to a server.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+
+/// A server that is killed with this value.
+pub(crate) struct Server {
+    process: Child,
+    directory: PathBuf,
+    port: u16,
+}
+
+impl Server {
+    /// Starts a server with `options` and an empty database `gateway`.
+    pub(crate) async fn start(options: &[&str]) -> Self {
+        sqlx::any::install_default_drivers();
+        let port = free_port();
+        let directory = std::env::temp_dir().join(format!("wecom-gateway-mariadb-{port}"));
+        let data = directory.join("data");
+        std::fs::create_dir_all(&directory).expect("a directory for the server");
+        let user = format!("--user={}", if is_root() { "root" } else { "mysql" });
+        let installed = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &user])
+            .arg(format!("--datadir={}", data.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(installed.expect("mariadb-install-db is installed").success(), "an empty server is made");
+        let process = Command::new("mariadbd")
+            .args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=16M", &user])
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", directory.join("socket").display()))
+            .arg(format!("--port={port}"))
+            .args(options)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mariadbd is installed");
+        let server = Self { process, directory, port };
+        server.execute("CREATE DATABASE gateway").await;
+        server
+    }
+
+    /// The URL of one of its databases.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("mysql://root@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Runs one statement as root, as soon as the server answers.
+    pub(crate) async fn execute(&self, sql: &str) {
+        for _ in 0..300 {
+            if let Ok(mut conn) = AnyConnection::connect(&self.url("mysql")).await {
+                conn.execute(AssertSqlSafe(sql.to_owned())).await.expect("the statement runs");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("mariadbd does not answer");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _dead_already = self.process.kill();
+        let _reaped = self.process.wait();
+        let _missing = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+/// A server started by root has to be told that this is meant.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}

@@ -1,0 +1,173 @@
+//! Store, tracker, sender and fake platform together, on a clock that only the test moves.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wecom_gateway::cli::dev::wecom::FakeWecom;
+use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Observer, Target, Targets};
+use wecom_gateway::domain::delivery::Delivery;
+use wecom_gateway::domain::fold::Tracked;
+use wecom_gateway::domain::status::Status;
+use wecom_gateway::entropy::Entropy;
+use wecom_gateway::ids::MessageId;
+use wecom_gateway::messages::{Accepted, Caller, Messages, SendChannel, SendError};
+use wecom_gateway::store::{DeliveryFilter, MessageFilter, PAGE_LIMIT_MAX, Store};
+use wecom_gateway::tracker::{Hooks, Tracker};
+
+use crate::database::Database;
+use crate::robot::{KEY, robot_at};
+
+/// The channel that the rig's robot is.
+pub(crate) const CHANNEL: &str = "wechat_bot";
+
+/// Longest wait for something that should happen at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How far the clock goes in one step of [`Rig::until`].
+const STEP_MS: i64 = 1_000;
+
+/// One gateway's sending side.
+pub(crate) struct Rig {
+    pub(crate) store: Store,
+    pub(crate) tracker: Tracker,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) messages: Messages,
+    clock: wecom_gateway::clock::Clock,
+}
+
+impl Rig {
+    /// Starts one on `database` that sends to the fake's robot.
+    pub(crate) async fn start(database: &Database, fake: &FakeWecom) -> Self {
+        Self::start_with(database, &fake.robot_url(KEY), Hooks::default()).await
+    }
+
+    /// Starts one that sends to the robot at `url`.
+    pub(crate) async fn start_with(database: &Database, url: &str, hooks: Hooks) -> Self {
+        let target = Target::robot(CHANNEL, robot_at(url));
+        let settings = DispatchSettings { scan_ms: 50, lease_ms: 600_000, ..DispatchSettings::default() };
+        Self::with_targets(database, vec![target], settings, hooks).await
+    }
+
+    /// Starts one that sends to these.
+    pub(crate) async fn with_targets(
+        database: &Database,
+        targets: Vec<Target>,
+        settings: DispatchSettings,
+        hooks: Hooks,
+    ) -> Self {
+        let store = database.open().await;
+        let mut channels: HashMap<String, SendChannel> =
+            targets.iter().map(|target| (target.id.clone(), SendChannel::Robot)).collect();
+        channels.insert("off".to_owned(), SendChannel::Disabled);
+        channels.insert("deaf".to_owned(), SendChannel::ReceiveOnly);
+        let (clock, ids) = (database.clock.clone(), database.ids.clone());
+        let tracker = Tracker::start(store.clone(), clock.clone(), ids.clone(), hooks);
+        let parts = DispatchParts {
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy: Entropy::seeded(9),
+            ids: ids.clone(),
+            news: tracker.news(),
+            owner: ids.make::<MessageId>().to_string(),
+            observer: Observer::default(),
+        };
+        let targets = Targets::build(targets).expect("different robots");
+        let dispatch = Dispatch::start(parts, targets, settings);
+        let messages =
+            Messages::new(store.clone(), clock.clone(), ids, dispatch.clone(), tracker.news(), channels);
+        Self { store, tracker, dispatch, messages, clock }
+    }
+
+    /// Accepts a text.
+    pub(crate) async fn text(&self, content: &str) -> MessageId {
+        self.text_with(content, json!({})).await
+    }
+
+    /// Accepts a text with the gateway's own fields beside it.
+    pub(crate) async fn text_with(&self, content: &str, options: Value) -> MessageId {
+        self.send(content, options, None).await.expect("the message is accepted").id
+    }
+
+    /// Asks for a text to be sent.
+    pub(crate) async fn send(
+        &self,
+        content: &str,
+        options: Value,
+        idempotency_key: Option<&str>,
+    ) -> Result<Accepted, SendError> {
+        let mut request = json!({"channel": CHANNEL, "msgtype": "text", "text": {"content": content}});
+        for (field, value) in options.as_object().expect("options are an object") {
+            request[field] = value.clone();
+        }
+        self.messages.send(request, &Caller::default(), idempotency_key).await
+    }
+
+    /// What became of a message.
+    pub(crate) async fn tracked(&self, id: &MessageId) -> Tracked {
+        self.tracker.status(id.as_str(), &[]).await.expect("the store answers").expect("the message is known")
+    }
+
+    /// Its status alone.
+    pub(crate) async fn status(&self, id: &MessageId) -> Status {
+        self.tracked(id).await.status
+    }
+
+    /// How many of `ids` stand at `status`.
+    pub(crate) async fn count(&self, ids: &[MessageId], status: Status) -> usize {
+        let mut count = 0;
+        for id in ids {
+            count += usize::from(self.status(id).await == status);
+        }
+        count
+    }
+
+    /// How many messages a list shows at `status`; it follows within moments.
+    pub(crate) async fn listed(&self, status: Status) -> usize {
+        let filter =
+            MessageFilter { status: Some(status), limit: PAGE_LIMIT_MAX, ..MessageFilter::default() };
+        self.store.messages(&filter).await.expect("the store answers").items.len()
+    }
+
+    /// The delivery of a message.
+    pub(crate) async fn delivery(&self, id: &MessageId) -> Delivery {
+        let cargo = wecom_gateway::domain::delivery::Cargo::Message(id.clone());
+        let filter = DeliveryFilter { cargo: Some(cargo), ..DeliveryFilter::default() };
+        let page = self.store.deliveries(&filter).await.expect("the store answers");
+        page.items.into_iter().next().expect("the message has a delivery")
+    }
+
+    /// Waits, while the clock stands still, until `holds`.
+    pub(crate) async fn soon(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        self.poll(what, 0, holds).await;
+    }
+
+    /// Lets time pass until `holds`.
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        self.poll(what, STEP_MS, holds).await;
+    }
+
+    async fn poll(&self, what: &str, step_ms: i64, mut holds: impl AsyncFnMut() -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !holds().await {
+                self.clock.advance_ms(step_ms);
+                self.dispatch.wake();
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{what} did not happen");
+    }
+
+    /// Moves the clock, and lets the sender notice.
+    pub(crate) fn pass_ms(&self, by_ms: i64) {
+        self.clock.advance_ms(by_ms);
+        self.dispatch.wake();
+    }
+
+    /// Stops everything in order.
+    pub(crate) async fn stop(self) {
+        self.dispatch.stop(Duration::from_secs(5)).await;
+        self.tracker.stop().await;
+        self.store.close().await;
+    }
+}
