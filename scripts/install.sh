@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what scripts/test.sh needs and this machine lacks: Debian packages (as root), Python packages into
+# target/venv, Node packages beside their programs. Does nothing the second time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin
+
+# command:package
+needs=(
+  cc:build-essential
+  chromium:chromium
+  curl:curl
+  jq:jq
+  mariadb:mariadb-client
+  mariadbd:mariadb-server
+  nginx:nginx
+  node:nodejs
+  npm:npm
+  pkill:procps
+  python3:python3
+  redis-server:redis-server
+  shellcheck:shellcheck
+  strace:strace
+)
+
+missing=()
+for need in "${needs[@]}"; do
+  command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
+done
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}"
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "not root on Debian; please install: ${missing[*]}" >&2
+    exit 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v cargo >/dev/null || { echo "a Rust toolchain is needed: https://rustup.rs" >&2; exit 1; }
+
+[ -x target/venv/bin/pip ] || python3 -m venv target/venv
+target/venv/bin/pip install --quiet -r tests/oracles/python/requirements.txt -r scripts/requirements.txt
+npm ci --prefix tests/oracles/node --silent

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Somebody else's code on the other side: wechatpy and @wecom/crypto play the platform against a running gateway,
+# open what it seals, and seal what it opens. See tests/oracles/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+GATEWAY=target/release/wecom-gateway
+PYTHON=target/venv/bin/python
+PORT=${ORACLE_PORT:-18070}
+TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
+# Its last character has unused bits that are not zero, as most issued keys do.
+KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
+WORK=$(mktemp -d)
+PID=
+
+finish() {
+  [ -z "$PID" ] || kill "$PID" 2>/dev/null || true
+  wait
+  rm -rf "$WORK"
+}
+trap finish EXIT
+
+die() {
+  echo "oracles: $*" >&2
+  [ ! -s "$WORK/log" ] || tail -n 20 "$WORK/log" >&2
+  exit 1
+}
+
+start_gateway() {
+  cat >"$WORK/gateway.yaml" <<YAML
+webhook: { host: 127.0.0.1, port: $PORT, rate_exempt: [127.0.0.0/8] }
+database: { url: "sqlite:$WORK/gateway.db" }
+channels:
+  wechat_api:
+    { corp_id: $CORP, secret: unused, agent_id: "1000002", token: $TOKEN, encoding_aes_key: $KEY }
+  wechat_bot:
+    { webhook_url: "https://127.0.0.1/?key=unused", token: $TOKEN, encoding_aes_key: $KEY }
+YAML
+  $GATEWAY --config "$WORK/gateway.yaml" serve >"$WORK/log" 2>&1 &
+  PID=$!
+  for _ in $(seq 100); do
+    if (: >"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; then return; fi
+    kill -0 $PID 2>/dev/null || die "the gateway ended"
+    sleep 0.1
+  done
+  die "the gateway does not answer"
+}
+
+# play HANDLER RECEIVE_ID: both libraries call the gateway.
+play() {
+  local arguments=(--url "http://127.0.0.1:$PORT/api/v1/webhooks/wechat/$1" --token "$TOKEN" --key "$KEY"
+    --receive-id "$2" --count "$COUNT")
+  $PYTHON tests/oracles/python/play.py "${arguments[@]}" || die "wechatpy is not content with $1"
+  node tests/oracles/node/play.js "${arguments[@]}" || die "@wecom/crypto is not content with $1"
+}
+
+# Every distinct callback is one row, however often it was sent; no forgery is any.
+count_events() {
+  local found
+  found=$($PYTHON -c 'import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute("SELECT COUNT(*) FROM events").fetchone())' "$WORK/gateway.db")
+  [ "$found" = $((4 * COUNT)) ] || die "$found events stored, not $((4 * COUNT))"
+  echo "$found events stored of as many distinct callbacks"
+}
+
+# What the libraries seal, the gateway opens.
+open_theirs() {
+  local keys=() line query opened=0
+  printf %s "$TOKEN" >"$WORK/token"
+  printf %s "$KEY" >"$WORK/key"
+  keys=(--token-file "$WORK/token" --encoding-aes-key-file "$WORK/key" --receive-id "$CORP")
+  {
+    $PYTHON tests/oracles/python/seal_vectors.py --token $TOKEN --key $KEY --receive-id $CORP
+    node tests/oracles/node/seal_vectors.js --token $TOKEN --key $KEY --receive-id $CORP
+  } >"$WORK/vectors"
+  while read -r line; do
+    query=$(jq -r '"msg_signature=\(.msg_signature)&timestamp=\(.timestamp)&nonce=\(.nonce)"' <<<"$line")
+    jq -j .plaintext <<<"$line" >"$WORK/expected"
+    jq -c '{encrypt}' <<<"$line" | $GATEWAY codec open "${keys[@]}" --query "$query" >"$WORK/opened" ||
+      die "cannot open $line"
+    # The command ends its output with a line break.
+    echo >>"$WORK/expected"
+    cmp "$WORK/expected" "$WORK/opened" || die "opened wrongly: $line"
+    opened=$((opened + 1))
+  done <"$WORK/vectors"
+  [ $opened = 128 ] || die "$opened vectors opened, not 128"
+  echo "$opened messages of theirs opened by the gateway"
+}
+
+# What the gateway seals, the libraries open.
+open_ours() {
+  local receive_id
+  for receive_id in $CORP ""; do
+    cargo run --locked --quiet --example seal_replies -- $TOKEN $KEY "$receive_id" >"$WORK/replies"
+    $PYTHON tests/oracles/python/open_reply.py --expected --token $TOKEN --key $KEY --receive-id "$receive_id" \
+      <"$WORK/replies" || die "wechatpy cannot open a reply"
+    node tests/oracles/node/open_reply.js --expected --token $TOKEN --key $KEY --receive-id "$receive_id" \
+      <"$WORK/replies" || die "@wecom/crypto cannot open a reply"
+  done
+}
+
+start_gateway
+play api $CORP
+play bot ""
+count_events
+open_theirs
+open_ours
