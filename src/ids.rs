@@ -4,8 +4,8 @@
 //! process rise in the order of their making.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -20,12 +20,17 @@ pub struct IdMaker {
     entropy: Entropy,
     /// Milliseconds in the upper 48 bits, a counter in the lower 12 (of 16).
     last: Arc<AtomicU64>,
+    /// Random words that no id has yet.
+    spare: Arc<Mutex<Vec<u64>>>,
 }
+
+/// Random bytes fetched at once: a call into the system for each id costs more than the rest of it.
+const SPARE_BYTES: usize = 512;
 
 impl IdMaker {
     /// Ids stamped by `clock`, filled up by `entropy`.
     pub fn new(clock: Clock, entropy: Entropy) -> Self {
-        Self { clock, entropy, last: Arc::new(AtomicU64::new(0)) }
+        Self { clock, entropy, last: Arc::default(), spare: Arc::default() }
     }
 
     /// A new id of any kind, for example `ids.make::<EventId>()`.
@@ -40,13 +45,23 @@ impl IdMaker {
             .last
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last.saturating_add(1))));
         let stamp = now.max(previous.unwrap_or_else(|last| last).saturating_add(1));
-        let random = u64::from_le_bytes(self.entropy.bytes());
+        let random = self.random();
         let (ms, counter) = (stamp >> 12, stamp & 0xFFF);
         (u128::from(ms & 0xFFFF_FFFF_FFFF) << 80)
             | (0x7 << 76)
             | (u128::from(counter) << 64)
             | (0b10 << 62)
             | u128::from(random >> 2)
+    }
+
+    /// Random bits that nobody else gets.
+    fn random(&self) -> u64 {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.is_empty() {
+            let bytes = self.entropy.bytes::<SPARE_BYTES>();
+            spare.extend(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));
+        }
+        spare.pop().unwrap_or_default()
     }
 }
 
