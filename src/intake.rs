@@ -17,6 +17,13 @@ use crate::store::{NewEvent, Recorded, Store, StoreError};
 /// A commit that takes this long is worth a line in the log: the platform waits 5 s.
 const SLOW_MS: i64 = 1_000;
 
+/// A group is complete when every task that was ready has run this often and no callback came of it. Callbacks
+/// whose bytes have arrived then share the flush, and a lone one waits for microseconds.
+const QUIET_ROUNDS: u32 = 2;
+
+/// From this size on a group does not wait for more: the next one gathers while this one is written.
+const GATHER_ROWS: usize = 32;
+
 /// Limits of the recorder.
 #[derive(Clone, Debug)]
 pub struct IntakeLimits {
@@ -198,7 +205,7 @@ impl Recorder {
 
     /// All that waits, within the limits of a group. `None`: the queue is closed and empty.
     async fn next_group(&mut self, stopped: &mut Vec<oneshot::Sender<()>>) -> Option<Vec<Call>> {
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut quiet_rounds) = (0, 0, 0);
         let mut group: Vec<Call> = Vec::with_capacity(self.shared.limits.group_rows_max);
         loop {
             let order = match self.held.pop_front() {
@@ -206,9 +213,17 @@ impl Recorder {
                 None if group.is_empty() => self.orders.recv().await?,
                 None => match self.orders.try_recv() {
                     Ok(order) => order,
-                    Err(_nothing_more) => return Some(group),
+                    Err(_nothing_more) if rows >= GATHER_ROWS || quiet_rounds == QUIET_ROUNDS => {
+                        return Some(group);
+                    }
+                    Err(_nothing_yet) => {
+                        quiet_rounds += 1;
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
                 },
             };
+            quiet_rounds = 0;
             match order {
                 Order::Record(call) => {
                     rows += call.events.len();
