@@ -61,6 +61,13 @@ impl Connector {
         }
     }
 
+    /// A connection that copies SQLite's log into its file.
+    pub(super) async fn checkpointer(&self) -> Result<AnyConnection, StoreError> {
+        let mut conn = self.options.connect().await?;
+        self.engine.prepare_checkpointer(&mut conn).await?;
+        Ok(conn)
+    }
+
     /// Connections for everything but SQLite's writer; none is opened yet.
     pub(super) fn pool(&self, connections_max: u32) -> AnyPool {
         let engine = self.engine;

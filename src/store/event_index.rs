@@ -19,7 +19,7 @@ use crate::domain::event::DedupKey;
 use crate::ids::EventId;
 
 /// Rows waiting to be indexed before it is done under load.
-const BATCH: usize = 2_048;
+const BATCH: usize = 8_192;
 
 /// Keys that are remembered: about 100 bytes each.
 const KEYS_MAX: usize = 32_768;

@@ -32,6 +32,7 @@ mod rejections;
 mod results;
 mod settings;
 mod shards;
+mod sqlite_checkpoint;
 mod sqlite_writer;
 mod width;
 mod write;

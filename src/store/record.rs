@@ -1,8 +1,9 @@
 //! Recording a group of events: which are new, and their rows.
 //!
-//! Equal keys inside the group are folded first. Rows are sorted by key, so that two replicas that insert the same
-//! keys cannot deadlock. The unique index has the last word: when another replica was faster, the group is done
-//! again; when that fails too, each event gets a transaction of its own, so that only the refused one fails.
+//! Equal keys inside the group are folded first. On MySQL rows are sorted by key, so that two replicas that insert
+//! the same keys cannot deadlock, and the unique index has the last word: when another replica was faster, the group
+//! is done again; when that fails too, each event gets a transaction of its own, so that only the refused one fails.
+//! On SQLite this process is the only writer, and what it knows of its keys (`event_index.rs`) decides.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -138,6 +139,10 @@ impl Write for RecordEvents {
                     inserted.push(at);
                 }
             }
+        }
+        if self.index.engine() == Engine::Sqlite {
+            // Nobody else writes: the order of arrival is also that of the ids, whose index then grows at its end.
+            inserted.sort_unstable();
         }
         self.insert(conn, events, &inserted).await?;
         Ok(Outcome { answers, inserted })

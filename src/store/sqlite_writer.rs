@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use sqlx::AnyConnection;
 use sqlx::Executor;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::connect::Connector;
 use super::event_index::{EventIndex, IndexEvents};
 use super::write::{Job, Lane, Pending, Write};
-use super::{Engine, StoreError};
+use super::{Engine, StoreError, sqlite_checkpoint};
 
 /// Writes of the second lane in one turn.
 const OTHERS_PER_TURN: usize = 16;
@@ -43,7 +44,9 @@ impl SqliteWriter {
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (events_in, events) = mpsc::unbounded_channel();
         let (others_in, others) = mpsc::unbounded_channel();
-        let task = WriterTask { connector, conn: Some(conn), index, events, others };
+        let (turns, turns_seen) = watch::channel(0);
+        let checkpoints = sqlite_checkpoint::start(connector.clone(), turns_seen);
+        let task = WriterTask { connector, conn: Some(conn), index, events, others, turns, checkpoints };
         (Self { events: events_in, others: others_in }, tokio::spawn(task.run()))
     }
 
@@ -67,6 +70,9 @@ struct WriterTask {
     index: Arc<EventIndex>,
     events: mpsc::UnboundedReceiver<Box<dyn Job>>,
     others: mpsc::UnboundedReceiver<Box<dyn Job>>,
+    /// Counts turns, for the checkpoints.
+    turns: watch::Sender<u64>,
+    checkpoints: JoinHandle<()>,
 }
 
 impl WriterTask {
@@ -74,12 +80,17 @@ impl WriterTask {
         while let Some(turn) = self.next_turn().await {
             if !turn.is_empty() {
                 self.write_turn(turn).await;
+                self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
             }
             if self.index.is_due() {
                 self.index_slice().await;
             }
         }
         while self.index.is_behind() && self.index_slice().await {}
+        drop(self.turns);
+        if let Err(crashed) = self.checkpoints.await {
+            tracing::error!(%crashed, "checkpoints did not end in order");
+        }
         if let Some(conn) = self.conn.take() {
             use sqlx::Connection as _;
             if let Err(error) = conn.close().await {
