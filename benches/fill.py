@@ -10,10 +10,12 @@ import hashlib
 import json
 import sqlite3
 import sys
+import time
 
 MESSAGES = 1_000_000
 PATHS = 20_000
-START_MS = 1_700_000_000_000
+# Young enough that retention leaves them alone.
+START_MS = int(time.time() - 30 * 86_400) * 1_000
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 RECIPIENTS = [f"user{number}" for number in range(4)]
 # Four recipients: all sent and delivered, three have read, one has clicked. The message as a whole is delivered.
