@@ -51,6 +51,7 @@ impl Upkeep {
         for (what, days) in [
             (Purge::Events, self.days.events_days),
             (Purge::Messages, self.days.messages_days),
+            (Purge::Evidence, self.days.messages_days),
             (Purge::Rejections, self.days.rejections_days),
             (Purge::Audit, self.days.audit_days),
         ] {

@@ -10,7 +10,7 @@ use super::read::Columns;
 use super::write::Write;
 use super::{Store, StoreError, ids, name_list};
 use crate::domain::status::Status;
-use crate::ids::{AuditId, MessageId, RejectionId};
+use crate::ids::{AuditId, EvidenceId, MessageId, RejectionId};
 
 /// What can be deleted by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Purge {
     Events,
     /// Finished messages with their deliveries, attempts, references and evidence.
     Messages,
+    /// Evidence of messages that we do not have: other systems report on theirs.
+    Evidence,
     /// Rejections.
     Rejections,
     /// Audit rows.
@@ -52,6 +54,7 @@ impl Store {
                 self.write(PurgeEvents { before_ms, index: Arc::clone(&self.inner.index) }).await
             }
             Purge::Messages => self.write(PurgeMessages { before_ms }).await,
+            Purge::Evidence => self.write(PurgeEvidence { before_ms }).await,
             Purge::Rejections => {
                 self.write(PurgeById { table: "rejections", prefix: RejectionId::PREFIX, before_ms }).await
             }
@@ -152,6 +155,34 @@ async fn delete_message(conn: &mut AnyConnection, id: &str, recipients: &[String
         conn.execute(sqlx::query(statement).bind(id)).await?;
     }
     Ok(())
+}
+
+/// Deletes evidence that outlived its message, or never had one here.
+struct PurgeEvidence {
+    before_ms: i64,
+}
+
+impl Write for PurgeEvidence {
+    type Output = Purged;
+
+    async fn run(&self, conn: &mut AnyConnection) -> Result<Purged, StoreError> {
+        let query = sqlx::query(
+            "SELECT reference_hash, id FROM evidence WHERE id < ? \
+             AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = evidence.reference) \
+             AND NOT EXISTS (SELECT 1 FROM message_references \
+             WHERE message_references.reference_hash = evidence.reference_hash) ORDER BY id LIMIT ?",
+        )
+        .bind(ids::first_at(EvidenceId::PREFIX, self.before_ms))
+        .bind(SLICE);
+        let rows = conn.fetch_all(query).await?;
+        for row in &rows {
+            let mut columns = Columns::of(row);
+            let (hash, id): (i64, String) = (columns.take()?, columns.take()?);
+            let delete = "DELETE FROM evidence WHERE reference_hash = ? AND id = ?";
+            conn.execute(sqlx::query(delete).bind(hash).bind(id)).await?;
+        }
+        Ok(Purged { rows: rows.len() as u64, more: i64::try_from(rows.len()) == Ok(SLICE) })
+    }
 }
 
 /// Deletes the oldest rows of a table whose ids tell their age.

@@ -47,6 +47,19 @@ on_both! {
     }
 }
 
+#[test]
+fn a_stop_is_heard_from_the_first_moment() {
+    let mut gateway = Gateway::start("stop-early", Setup::default());
+    for round in 0..10 {
+        if round > 0 {
+            gateway.restart();
+        }
+        gateway.signal("TERM");
+        let status = gateway.wait(Duration::from_secs(10)).expect("it ends within ten seconds");
+        assert_eq!(status.code(), Some(0), "round {round}");
+    }
+}
+
 /// Sends until the server closes the connection, which it may do only between two requests.
 async fn send_until_closed(address: std::net::SocketAddr, first_id: u64, acked: Arc<Mutex<HashSet<u64>>>) {
     let platform = Platform::app();

@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS evidence (
   source         VARCHAR(64)  NOT NULL,
   event_id       VARCHAR(32),
   at_ms          BIGINT       NOT NULL,
-  PRIMARY KEY (reference_hash, id)
+  PRIMARY KEY (reference_hash, id),
+  KEY evidence_by_age (id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS messages (

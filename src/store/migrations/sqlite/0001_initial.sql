@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS evidence (
   at_ms          INTEGER NOT NULL,
   PRIMARY KEY (reference_hash, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS evidence_by_age ON evidence (id);
 
 CREATE TABLE IF NOT EXISTS messages (
   id              TEXT    NOT NULL PRIMARY KEY,
