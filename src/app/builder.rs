@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use crate::app::{Running, StartError, start};
+use crate::app::{Running, Signals, StartError, start};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile};
 use crate::domain::fold::{HistoryEntry, InteractionEntry, Tracked};
@@ -81,27 +79,8 @@ impl GatewayBuilder {
     /// # Errors
     /// See [`StartError`].
     pub async fn serve(self) -> Result<(), StartError> {
-        self.start().await?.until_signal().await;
+        let signals = Signals::listen()?;
+        self.start().await?.until(signals).await;
         Ok(())
-    }
-}
-
-impl Running {
-    /// Serves until SIGTERM or SIGINT, then stops; SIGHUP reads the configuration again.
-    pub async fn until_signal(self) {
-        let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-        else {
-            tracing::error!("the system gives no signals; stopping");
-            return self.stop().await;
-        };
-        loop {
-            tokio::select! {
-                _ = term.recv() => break,
-                _ = int.recv() => break,
-                _ = hup.recv() => self.reload.by_signal(),
-            }
-        }
-        self.stop().await;
     }
 }

@@ -32,6 +32,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: StoreError,
     },
+    /// The system does not hand over its signals.
+    #[error("cannot listen to signals: {0}")]
+    Signals(io::Error),
     /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] TelemetryError),

@@ -1,14 +1,15 @@
 //! The composition root: the only room that knows every other.
 //!
 //! [`GatewayBuilder::start`] builds the parts in the order in which they need each other and listens last; a stop goes the
-//! other way: first nothing more comes in, then what is accepted is written, then what is on its way out is
-//! finished. `settings.rs` turns the configuration into each part's own settings, `reload.rs` exchanges channels.
+//! other way: nothing more comes in while what is on its way out is finished, then what is accepted is written.
+//! `settings.rs` turns the configuration into each part's own settings, `reload.rs` exchanges channels.
 
 mod builder;
 mod error;
 mod front;
 mod reload;
 mod settings;
+mod signals;
 mod start;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use builder::GatewayBuilder;
 pub use error::StartError;
+pub use signals::Signals;
 pub(crate) use start::open_store;
 
 use crate::config::ConfigFile;
@@ -29,8 +31,8 @@ use crate::intake::Intake;
 use crate::store::Store;
 use crate::tracker::Tracker;
 
-/// How long a stop waits for messages that are on their way out.
-const SEND_GRACE: Duration = Duration::from_secs(3);
+/// How long a stop waits for what is on its way out, while the server ends beside it.
+const SEND_GRACE: Duration = Duration::from_secs(9);
 
 /// The gateway.
 #[derive(Debug)]
@@ -73,12 +75,12 @@ impl Running {
     /// finished, the database closed.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        match self.server.await {
+        let (served, ()) = tokio::join!(self.server, self.dispatch.stop(SEND_GRACE));
+        match served {
             Ok(Stopped { cut_off: 0 }) => {}
             Ok(Stopped { cut_off }) => tracing::warn!(cut_off, "connections were cut off"),
             Err(error) => tracing::error!(%error, "the server ended badly"),
         }
-        self.dispatch.stop(SEND_GRACE).await;
         self.intake.stop().await;
         self.tracker.stop().await;
         self.background.cancel();
