@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::sabotage::{self, Protection};
+use crate::spool::{Spool, SpoolState};
 use crate::store::{NewEvent, Recorded, Store, StoreError};
 
 /// A commit that takes this long is worth a line in the log: the platform waits 5 s.
@@ -70,6 +72,8 @@ pub struct Intake {
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    /// Where groups go while the database is away.
+    spool: Option<Spool>,
     limits: IntakeLimits,
     clock: Clock,
     waiting: Waiting,
@@ -99,9 +103,15 @@ struct Call {
 impl Intake {
     /// Starts the recorder.
     pub fn start(store: Store, limits: IntakeLimits, clock: Clock) -> Self {
+        Self::start_with(store, None, limits, clock)
+    }
+
+    /// Starts the recorder with a spool for the time when the database is away.
+    pub fn start_with(store: Store, spool: Option<Spool>, limits: IntakeLimits, clock: Clock) -> Self {
         let (queue, orders) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             store,
+            spool,
             limits,
             clock,
             waiting: Waiting::default(),
@@ -135,6 +145,18 @@ impl Intake {
             return Ok(vec![Recorded::New; rows]);
         }
         answer.await.unwrap_or(Err(IntakeError::Unavailable))
+    }
+
+    /// Drains the spool, if there is one, until `stop`.
+    pub async fn drain_spool(self, stop: CancellationToken) {
+        if let Some(spool) = self.shared.spool.clone() {
+            spool.run(|group| self.shared.tell_news(group), stop).await;
+        }
+    }
+
+    /// How the spool is doing, if there is one.
+    pub fn spool(&self) -> Option<SpoolState> {
+        self.shared.spool.as_ref().map(Spool::state)
     }
 
     /// Events that wait or are being written.
@@ -253,23 +275,30 @@ impl Recorder {
         }
         let group = Arc::new(events);
         let start_ms = self.shared.clock.steady_ms();
-        let mut answers = self.shared.store.commit_group(Arc::clone(&group)).await.into_iter();
+        let commit = Arc::clone(&group);
+        let mut answers = match &self.shared.spool {
+            Some(spool) => spool.commit(commit).await,
+            None => self.shared.store.commit_group(commit).await,
+        }
+        .into_iter();
         let took_ms = self.shared.clock.steady_ms().saturating_sub(start_ms);
         if took_ms >= SLOW_MS {
             tracing::warn!(took_ms, rows = group.len(), bytes, "a commit was slow");
         }
         self.shared.waiting.let_out(group.len(), bytes);
-        self.tell_news(&group);
+        self.shared.tell_news(&group);
         for waiter in waiters {
             let answer = answers.by_ref().take(waiter.rows).collect::<Result<Vec<_>, _>>();
             // A caller that has gone does not change what is written.
             let _gone = waiter.reply.send(answer.map_err(IntakeError::from));
         }
     }
+}
 
+impl Shared {
     /// Says which references have new evidence. An event that was not written only costs its tracker a look.
     fn tell_news(&self, group: &[NewEvent]) {
-        let Some(news) = self.shared.news.get() else { return };
+        let Some(news) = self.news.get() else { return };
         let references: Vec<String> = group
             .iter()
             .flat_map(|event| &event.evidence)

@@ -19,6 +19,7 @@ pub mod messages;
 pub mod sabotage;
 pub mod secret;
 pub mod source;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod tracker;

@@ -47,6 +47,8 @@ pub enum Protection {
     LogEscaping,
     /// Error answers have a fixed text.
     FixedErrors,
+    /// Callbacks go to the local disk while the database is away.
+    Spool,
     /// Both keys are accepted while they are exchanged.
     PreviousKeys,
 }

@@ -32,6 +32,16 @@ pub enum StartError {
         /// What is wrong with it.
         source: StoreError,
     },
+    /// The spool cannot be used.
+    #[error(
+        "cannot use the spool in {shown}: {source}; change spool.directory, or set spool.enabled to false"
+    )]
+    Spool {
+        /// Its directory.
+        shown: String,
+        /// What is wrong with it.
+        source: StoreError,
+    },
     /// The system does not hand over its signals.
     #[error("cannot listen to signals: {0}")]
     Signals(io::Error),

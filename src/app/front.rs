@@ -111,6 +111,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         budget,
         rejections,
         audit,
+        clock: (*clock).clone(),
     };
     (gate, watch)
 }

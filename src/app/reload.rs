@@ -48,9 +48,7 @@ impl Reloader {
     fn reload(&self) -> Result<Reloaded, String> {
         let config = self.file.load().map_err(|problems| problems.to_string())?;
         let ChannelParts { sources, targets, channels, facts } = settings::channels(&config, &self.custom)?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
+        settings::log_warnings(&config);
         let reloaded = Reloaded {
             channels: config.channels.iter().filter(|channel| channel.enabled).count(),
             handlers: sources.handlers().len(),

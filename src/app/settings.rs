@@ -98,3 +98,10 @@ pub(super) fn peers(config: &Config) -> PeerRules {
         rate_exempt: config.webhook.rate_exempt.clone(),
     }
 }
+
+/// Says what works, but perhaps not as meant.
+pub(super) fn log_warnings(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -22,32 +23,33 @@ use crate::http::metrics::Metrics;
 use crate::ids::{EvidenceId, IdMaker};
 use crate::intake::Intake;
 use crate::messages::Messages;
-use crate::store::Store;
+use crate::spool::Spool;
+use crate::store::{Engine, Store};
 use crate::tracker::{Hooks, Tracker};
 use crate::upkeep::Upkeep;
 
 /// Starts every part.
 pub(super) async fn start(
     builder: GatewayBuilder,
-    config: Config,
+    mut config: Config,
     clock: Clock,
     entropy: Entropy,
 ) -> Result<Running, StartError> {
     let GatewayBuilder { file, custom, hooks, publish } = builder;
-    config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    settings::log_warnings(&config);
     let ids = IdMaker::new(clock.clone(), entropy.clone());
     let ChannelParts { sources, targets, channels, facts } =
         settings::channels(&config, &custom).map_err(StartError::Channels)?;
-    let address = SocketAddr::new(config.webhook.host, config.webhook.port);
-    let listener = http::server::bind(address).map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
-    let store = open_store(&config, &clock, &ids).await?;
+    let (listener, address) = listen(&config)?;
+    config.database.may_be_away = config.spool.is_some();
+    let store = open_store(&config, &clock).await?;
 
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     // A second gateway in one process counts what has no handle into the figures of the first.
     let _one_is_global = metrics.make_global();
     let tracker = Tracker::start(store.clone(), clock.clone(), ids.clone(), counted(hooks));
-    let intake = Intake::start(store.clone(), config.limits.intake.clone(), clock.clone());
+    let spool = open_spool(&config, &store, &clock, &ids).await?;
+    let intake = Intake::start_with(store.clone(), spool, config.limits.intake.clone(), clock.clone());
     intake.tell(tracker.news());
     let parts = DispatchParts {
         store: store.clone(),
@@ -85,6 +87,7 @@ pub(super) async fn start(
     let tasks = vec![
         tokio::spawn(watch.run(background.clone())),
         tokio::spawn(upkeep.run(background.clone())),
+        tokio::spawn(intake.clone().drain_spool(background.clone())),
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
     ];
@@ -104,12 +107,36 @@ pub(super) async fn start(
     })
 }
 
+/// The listener, and the address it has in the end: port 0 asks for any.
+fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::new(config.webhook.host, config.webhook.port);
+    let failed = |source| StartError::Listen { address, source };
+    let listener = http::server::bind(address).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 /// Opens the database that the configuration names.
-pub(crate) async fn open_store(config: &Config, clock: &Clock, ids: &IdMaker) -> Result<Store, StartError> {
-    Store::open(&config.database, clock.clone(), ids.clone()).await.map_err(|source| StartError::Database {
+pub(crate) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
+    Store::open(&config.database, clock.clone()).await.map_err(|source| StartError::Database {
         shown: without_password(config.database.url.expose()),
         source,
     })
+}
+
+/// The spool, if one is wanted: SQLite needs none.
+async fn open_spool(
+    config: &Config,
+    store: &Store,
+    clock: &Clock,
+    ids: &IdMaker,
+) -> Result<Option<Spool>, StartError> {
+    let Some(settings) = config.spool.clone().filter(|_| store.engine() == Engine::MySql) else {
+        return Ok(None);
+    };
+    let shown = settings.directory.display().to_string();
+    let opened = Spool::open(settings, store.clone(), clock.clone(), ids).await;
+    opened.map(Some).map_err(|source| StartError::Spool { shown, source })
 }
 
 /// The embedding program's hooks, and one that counts transitions.

@@ -21,6 +21,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> StoreSettings {
             TIMEOUT_MS,
             defaults.statement_timeout_ms,
         ),
+        may_be_away: false,
     }
 }
 

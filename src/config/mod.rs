@@ -19,6 +19,7 @@ mod retention;
 mod section;
 mod service;
 mod setting;
+mod spool;
 mod variables;
 mod webhook;
 
@@ -40,6 +41,7 @@ pub use setting::{Origin, Setting};
 pub use webhook::WebhookConfig;
 
 use crate::source::Sources;
+use crate::spool::SpoolSettings;
 use crate::store::StoreSettings;
 use section::{Reading, Section};
 
@@ -62,6 +64,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// The log.
     pub logging: LoggingConfig,
+    /// Where callbacks go while MySQL is away.
+    pub spool: Option<SpoolSettings>,
     /// How long rows are kept.
     pub retention: RetentionConfig,
     /// What works, but perhaps not as meant; one line each, for the log at start.
@@ -116,6 +120,7 @@ fn sections(root: &mut Section<'_, '_>) -> Config {
         service: root.section("service", service::read),
         webhook: root.section("webhook", webhook::read),
         database: root.section("database", database::read),
+        spool: root.section("spool", spool::read),
         redis: root.section("redis", redis::read),
         auth: root.section("auth", auth::read),
         channels: channels::read(root),

@@ -12,6 +12,7 @@ struct Board {
     stopping: AtomicBool,
     store_away: AtomicBool,
     queue_full: AtomicBool,
+    spool_takes: AtomicBool,
     relaxed: AtomicBool,
 }
 
@@ -24,6 +25,11 @@ impl Health {
     /// Whether the database answers.
     pub fn set_store(&self, answers: bool) {
         self.0.store_away.store(!answers, Ordering::Relaxed);
+    }
+
+    /// Whether callbacks go to a spool that has room.
+    pub fn set_spool_takes(&self, takes: bool) {
+        self.0.spool_takes.store(takes, Ordering::Relaxed);
     }
 
     /// Whether the queue in front of the database is nearly full.
@@ -43,16 +49,22 @@ impl Health {
 
     /// Whether callbacks can be accepted.
     pub fn ready(&self) -> bool {
-        !self.stopping() && self.store_answers() && !self.queue_full()
+        !self.stopping() && (self.store_answers() || self.spool_takes()) && !self.queue_full()
     }
 
-    /// `ok`, `unavailable` or `stopping`.
+    /// `ok`, `degraded`, `unavailable` or `stopping`. Degraded: callbacks are accepted, without the database.
     pub fn word(&self) -> &'static str {
         match (self.stopping(), self.ready()) {
             (true, _) => "stopping",
+            (false, true) if self.spool_takes() => "degraded",
             (false, true) => "ok",
             (false, false) => "unavailable",
         }
+    }
+
+    /// Whether callbacks went to the spool when it was last looked at.
+    pub fn spool_takes(&self) -> bool {
+        self.0.spool_takes.load(Ordering::Relaxed)
     }
 
     /// Whether the database answered when it was last asked.

@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use crate::domain::status::Status;
 use crate::http::process::ProcessMetrics;
 use crate::http::route_class::RouteClass;
+use crate::http::spool_metrics::SpoolMetrics;
 
 /// Upper edges in seconds. The platform gives up at 5 s.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -49,6 +50,8 @@ pub struct Metrics {
     pub deliveries_due: Gauge,
     /// 1 while the database answers.
     pub store_up: Gauge,
+    /// How the spool is doing.
+    pub spool: SpoolMetrics,
 }
 
 /// Figures of one class of routes.
@@ -112,6 +115,7 @@ impl Metrics {
             ),
             deliveries_due: make.gauge("wecom_deliveries_due", "Unfinished deliveries.", &[]),
             store_up: make.gauge("wecom_store_up", "1 while the database answers.", &[]),
+            spool: SpoolMetrics::new(&make),
             recorder: Arc::new(recorder),
         }
     }

@@ -31,6 +31,7 @@ pub mod request_id;
 pub mod route_class;
 mod router;
 pub mod server;
+pub mod spool_metrics;
 pub mod state;
 pub mod watch;
 mod wire;

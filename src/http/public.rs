@@ -35,6 +35,8 @@ struct HealthView {
 struct Checks {
     /// The database: `ok` or `unavailable`.
     store: &'static str,
+    /// Callbacks while it is away: `in_use`, or `idle`.
+    spool: &'static str,
     /// The queue in front of it: `ok` or `full`.
     queue: &'static str,
     /// `strict`; `relaxed` if the configuration lets acknowledged callbacks be lost in a power cut.
@@ -45,6 +47,7 @@ fn answer(health: &Health) -> impl IntoResponse + use<> {
     let status = if health.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let checks = Checks {
         store: if health.store_answers() { "ok" } else { "unavailable" },
+        spool: if health.spool_takes() { "in_use" } else { "idle" },
         queue: if health.queue_full() { "full" } else { "ok" },
         durability: if health.relaxed() { "relaxed" } else { "strict" },
     };

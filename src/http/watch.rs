@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::http::audit::Audit;
 use crate::http::auth::ApiKeys;
 use crate::http::budget::ByteBudget;
@@ -44,6 +45,8 @@ pub struct Watch {
     pub rejections: Rejections,
     /// Where acts wait to be written.
     pub audit: Audit,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl Watch {
@@ -75,6 +78,10 @@ impl Watch {
         self.gate
             .health()
             .set_queue_full(self.intake.depth() * 100 >= self.queue_rows_max * QUEUE_FULL_PERCENT);
+        if let Some(spool) = self.intake.spool() {
+            self.gate.health().set_spool_takes(spool.in_use && !spool.full);
+            metrics.spool.set(spool, self.clock.wall_ms());
+        }
         if looks.is_multiple_of(FORGET_EVERY) {
             self.gate.forget_addresses();
             self.keys.forget_addresses();

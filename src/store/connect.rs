@@ -93,6 +93,11 @@ pub(super) fn sqlite_path(url: &str) -> Result<PathBuf, StoreError> {
     Ok(PathBuf::from(path))
 }
 
+/// The address of the SQLite file at `path`.
+pub(super) fn sqlite_url_of(path: &Path) -> String {
+    ["sqlite:", &path.to_string_lossy()].concat()
+}
+
 /// The driver's form: it decodes `%`, so that any file name can be said.
 fn sqlite_url(path: &Path) -> String {
     let mut url = "sqlite:".to_owned();

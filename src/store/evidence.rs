@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyArguments;
 use sqlx::error::BoxDynError;
-use sqlx::{AnyConnection, Arguments};
+use sqlx::{AnyConnection, Arguments, AssertSqlSafe, Executor};
 
 use super::insert::Insert;
 use super::read::Columns;
@@ -46,13 +46,15 @@ impl Store {
     ) -> Result<Vec<Evidence>, StoreError> {
         let mut found = Vec::new();
         for reference in references {
-            let query = sqlx::query(
-                "SELECT id, reference, generation, recipient, fact, fact_value, code, text, source, event_id, at_ms \
-                 FROM evidence WHERE reference_hash = ? AND id > ? ORDER BY id LIMIT ?",
-            )
-            .bind(reference_hash(reference))
-            .bind(after.map_or("", EvidenceId::as_str).to_owned())
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            let sql = [
+                "SELECT ",
+                COLUMNS,
+                " FROM evidence WHERE reference_hash = ? AND id > ? ORDER BY id LIMIT ?",
+            ];
+            let query = sqlx::query(AssertSqlSafe(sql.concat()))
+                .bind(reference_hash(reference))
+                .bind(after.map_or("", EvidenceId::as_str).to_owned())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX));
             for row in self.inner.reader.rows(query).await? {
                 let evidence = take(&mut Columns::of(&row))?;
                 if evidence.reference == *reference {
@@ -65,6 +67,17 @@ impl Store {
         found.truncate(limit);
         Ok(found)
     }
+}
+
+/// The columns of [`take`], in its order.
+const COLUMNS: &str =
+    "id, reference, generation, recipient, fact, fact_value, code, text, source, event_id, at_ms";
+
+/// The evidence that one event carried, where it can be found by it.
+pub(super) async fn of_event(conn: &mut AnyConnection, id: &EventId) -> Result<Vec<Evidence>, StoreError> {
+    let sql = ["SELECT ", COLUMNS, " FROM evidence WHERE event_id = ? ORDER BY id"].concat();
+    let rows = conn.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
+    rows.iter().map(|row| take(&mut Columns::of(row))).collect()
 }
 
 const EVIDENCE: Insert = Insert {

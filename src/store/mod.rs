@@ -32,6 +32,7 @@ mod rejections;
 mod results;
 mod settings;
 mod shards;
+mod spool_file;
 mod sqlite_checkpoint;
 mod sqlite_writer;
 mod width;
@@ -50,6 +51,7 @@ pub use purge::{Purge, Purged};
 pub use rejections::{Rejection, RejectionFilter};
 pub use settings::{Durability, StoreSettings};
 pub use shards::{Fence, SHARDS, Shard, shard_of};
+pub use spool_file::{SpoolFile, SpoolSize};
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +67,6 @@ use tokio::task::JoinHandle;
 use write::{Lane, Write};
 
 use crate::clock::Clock;
-use crate::ids::IdMaker;
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -95,30 +96,36 @@ enum Writer {
 impl Store {
     /// Connects, checks what the database promises, and brings its schema up to date.
     ///
-    /// On MySQL it moves the steady scale of `clock` to the database's time, which all replicas share.
-    pub async fn open(settings: &StoreSettings, clock: Clock, _ids: IdMaker) -> Result<Self, StoreError> {
+    /// On MySQL it moves the steady scale of `clock` to the database's time, which all replicas share. If the
+    /// settings allow it, a server that cannot be reached is prepared when it can.
+    pub async fn open(settings: &StoreSettings, clock: Clock) -> Result<Self, StoreError> {
         let connector = Connector::new(settings)?;
         let engine = connector.engine;
-        let file_lock = match engine {
-            Engine::Sqlite => Some(connect::lock_sqlite_file(&connect::sqlite_path(settings.url.expose())?)?),
-            Engine::MySql => None,
-        };
-        let mut conn = connector.writer().await?;
-        migrate::migrate(engine, &mut conn).await?;
-
         let pool = connector.pool(settings.connections_max);
         let statement_timeout = Duration::from_millis(settings.statement_timeout_ms);
         let index = Arc::new(EventIndex::new(engine));
-        let (writer, writer_task) = match engine {
+        let (mut file_lock, mut writer_task) = (None, None);
+        let writer = match engine {
             Engine::Sqlite => {
+                let path = connect::sqlite_path(settings.url.expose())?;
+                file_lock = Some(connect::lock_sqlite_file(&path)?);
+                let mut conn = connector.writer().await?;
+                migrate::migrate(engine, &mut conn).await?;
                 index.load(&mut conn).await?;
                 let (writer, task) = SqliteWriter::start(connector.clone(), conn, Arc::clone(&index));
-                (Writer::Sqlite(writer), Some(task))
+                writer_task = Some(task);
+                Writer::Sqlite(writer)
             }
             Engine::MySql => {
-                clock.anchor_steady(engine::mysql_now_ms(&mut conn).await?);
-                let writer = MySqlWriter::new(connector.clone(), conn, pool.clone(), statement_timeout);
-                (Writer::MySql(writer), None)
+                let writer =
+                    MySqlWriter::new(connector.clone(), pool.clone(), statement_timeout, clock.clone());
+                match writer.prepare().await {
+                    Err(error @ StoreError::Unavailable(_)) if settings.may_be_away => {
+                        tracing::error!(%error, "the database is away; callbacks go to the spool");
+                    }
+                    outcome => outcome?,
+                }
+                Writer::MySql(writer)
             }
         };
         Ok(Self {
@@ -148,6 +155,9 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        if let Some(Writer::MySql(writer)) = self.writer() {
+            writer.prepare().await?;
+        }
         self.inner.reader.rows(sqlx::query("SELECT 1")).await.map(drop)
     }
 
@@ -168,12 +178,15 @@ impl Store {
     }
 
     async fn write_in<W: Write>(&self, lane: Lane, work: W) -> Result<W::Output, StoreError> {
-        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match writer {
+        match self.writer() {
             Some(Writer::Sqlite(writer)) => writer.write(lane, work).await,
             Some(Writer::MySql(writer)) => writer.write(lane, work).await,
             None => Err(StoreError::Unavailable("the store is closed".to_owned())),
         }
+    }
+
+    fn writer(&self) -> Option<Writer> {
+        self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lists see every event committed before this call.

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -13,7 +14,8 @@ use tokio::sync::Mutex;
 
 use super::connect::Connector;
 use super::write::{Lane, Write};
-use super::{Engine, StoreError};
+use super::{Engine, StoreError, engine, migrate};
+use crate::clock::Clock;
 use crate::sabotage::{self, Protection};
 
 /// Tries of a transaction that others got in the way of.
@@ -27,17 +29,37 @@ pub(super) struct MySqlWriter {
     /// The connection of the groups of events, while nothing is wrong with it.
     events: Arc<Mutex<Option<AnyConnection>>>,
     statement_timeout: Duration,
+    clock: Clock,
+    /// The schema is up to date and the clock stands on the server's time.
+    prepared: Arc<AtomicBool>,
 }
 
 impl MySqlWriter {
-    /// `conn` becomes the connection of the groups of events.
+    /// A way to the server, which may be away: it is prepared when it is first reached.
     pub(super) fn new(
         connector: Connector,
-        conn: AnyConnection,
         pool: AnyPool,
         statement_timeout: Duration,
+        clock: Clock,
     ) -> Self {
-        Self { connector, pool, events: Arc::new(Mutex::new(Some(conn))), statement_timeout }
+        Self { connector, pool, events: Arc::default(), statement_timeout, clock, prepared: Arc::default() }
+    }
+
+    /// Reaches the server for the first time; does nothing when that was done.
+    pub(super) async fn prepare(&self) -> Result<(), StoreError> {
+        if self.prepared.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut place = self.events.lock().await;
+        if self.prepared.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut conn = self.connector.writer().await?;
+        migrate::migrate(Engine::MySql, &mut conn).await?;
+        self.clock.anchor_steady(engine::mysql_now_ms(&mut conn).await?);
+        *place = Some(conn);
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Runs `work` and commits. Goes on when the caller is gone.
@@ -53,6 +75,7 @@ impl MySqlWriter {
     }
 
     async fn retry<W: Write>(&self, lane: Lane, work: &W) -> Result<W::Output, StoreError> {
+        self.prepare().await?;
         let mut tries = 1;
         loop {
             let outcome = match lane {

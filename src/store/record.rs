@@ -200,13 +200,18 @@ impl RecordEvents {
         inserted: &[usize],
     ) -> Result<(), StoreError> {
         let rows: Vec<&NewEvent> = inserted.iter().filter_map(|&at| events.get(at)).collect();
-        EVENTS.rows(conn, &rows, |event, to| bind(event, to)).await?;
+        insert_events(conn, &rows).await?;
         if rows.iter().all(|event| event.evidence.is_empty()) {
             return Ok(());
         }
         let evidence: Vec<_> = rows.iter().flat_map(|event| &event.evidence).collect();
         insert_evidence(conn, &evidence).await
     }
+}
+
+/// Adds rows inside a transaction, without their evidence.
+pub(super) async fn insert_events(conn: &mut AnyConnection, rows: &[&NewEvent]) -> Result<(), StoreError> {
+    EVENTS.rows(conn, rows, |event, to| bind(event, to)).await
 }
 
 fn set(answers: &mut [Recorded], at: usize, answer: Recorded) {

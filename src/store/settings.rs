@@ -15,6 +15,8 @@ pub struct StoreSettings {
     pub connections_max: u32,
     /// Whether an acknowledged callback must survive a power loss.
     pub durability: Durability,
+    /// Whether the store opens although the server cannot be reached; for those who spool meanwhile.
+    pub may_be_away: bool,
 }
 
 impl StoreSettings {
@@ -32,6 +34,7 @@ impl Default for StoreSettings {
             statement_timeout_ms: 2_000,
             connections_max: 8,
             durability: Durability::Strict,
+            may_be_away: false,
         }
     }
 }

@@ -50,6 +50,7 @@ mod service;
 mod several_apps;
 mod site;
 mod sources;
+mod spool;
 mod stop;
 mod store;
 mod store_open;

@@ -1,7 +1,9 @@
 //! A MariaDB server of a test's own, for settings that are global to a server.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
@@ -11,6 +13,7 @@ pub(crate) struct Server {
     process: Child,
     directory: PathBuf,
     port: u16,
+    options: Vec<String>,
 }
 
 impl Server {
@@ -29,19 +32,36 @@ impl Server {
             .stderr(Stdio::null())
             .status();
         assert!(installed.expect("mariadb-install-db is installed").success(), "an empty server is made");
-        let process = Command::new("mariadbd")
-            .args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=16M", &user])
-            .arg(format!("--datadir={}", data.display()))
-            .arg(format!("--socket={}", directory.join("socket").display()))
-            .arg(format!("--port={port}"))
-            .args(options)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("mariadbd is installed");
-        let server = Self { process, directory, port };
+        let mut all = vec![
+            "--no-defaults".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--innodb-buffer-pool-size=16M".to_owned(),
+            user,
+            format!("--datadir={}", data.display()),
+            format!("--socket={}", directory.join("socket").display()),
+            format!("--port={port}"),
+        ];
+        all.extend(options.iter().map(|option| (*option).to_owned()));
+        let server = Self { process: launch(&all), directory, port, options: all };
         server.execute("CREATE DATABASE gateway").await;
         server
+    }
+
+    /// Sends it a signal (`TERM`, `STOP`, `CONT`, …).
+    pub(crate) fn signal(&self, signal: &str) {
+        let status =
+            Command::new("kill").arg(format!("-{signal}")).arg(self.process.id().to_string()).status();
+        assert!(status.expect("kill runs").success(), "kill -{signal}");
+    }
+
+    /// Waits until it has ended after a signal.
+    pub(crate) fn wait(&mut self) {
+        self.process.wait().expect("it ends");
+    }
+
+    /// Starts it again on the same data.
+    pub(crate) fn restart(&mut self) {
+        self.process = launch(&self.options);
     }
 
     /// The URL of one of its databases.
@@ -70,11 +90,27 @@ impl Drop for Server {
     }
 }
 
+fn launch(options: &[String]) -> Child {
+    Command::new("mariadbd")
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("mariadbd is installed")
+}
+
+/// A port that is free, and that no other test of this process has got.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        if GIVEN.lock().expect("lock").insert(port) {
+            return port;
+        }
+    }
 }
 
 /// A server started by root has to be told that this is meant.

@@ -131,7 +131,7 @@ impl Site {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let ids = IdMaker::new(clock.clone(), entropy.clone());
         let settings = StoreSettings::new(Secret::new(database.url.clone()));
-        let store = Store::open(&settings, clock.clone(), ids.clone()).await.expect("the store opens");
+        let store = Store::open(&settings, clock.clone()).await.expect("the store opens");
         let (orders, reload) = ReloadOrders::channel();
         let state = state(&setup, &store, &clock, &entropy, &ids, orders);
         let (health, metrics) = (state.health.clone(), state.metrics.clone());
@@ -157,6 +157,7 @@ impl Site {
             budget,
             rejections: rejections.clone(),
             audit,
+            clock: clock.clone(),
         };
         let stop = CancellationToken::new();
         let watch = (stop.clone(), tokio::spawn(watch.run(stop)));

@@ -17,7 +17,8 @@ use crate::http::problem::Problem;
 use crate::http::state::HttpState;
 use crate::intake::Intake;
 use crate::source::Sources;
-use crate::store::Store;
+use crate::spool::SpoolState;
+use crate::store::{Store, StoreError};
 
 /// What the service is called and since when it runs.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ struct StatusView {
     version: &'static str,
     /// `production` or `development`.
     environment: String,
-    /// `ok`, `unavailable`, `stopping`.
+    /// `ok`, `degraded` (the database is away, callbacks go to the spool), `unavailable`, `stopping`.
     status: &'static str,
     /// When it started.
     #[schema(format = DateTime)]
@@ -74,23 +75,61 @@ struct StatusView {
     handlers: usize,
     /// Accepted callbacks that wait for their commit.
     queue_depth: usize,
-    /// Events, as the database estimates them.
-    events_estimate: i64,
+    /// What waits for the database on the local disk; absent where there is no spool.
+    spool: Option<SpoolView>,
+    /// Events, as the database estimates them. As the figures below, `null` while the database is away.
+    events_estimate: Option<i64>,
     /// Messages not yet sent, up to 10,000.
-    messages_pending: i64,
+    messages_pending: Option<i64>,
     /// Messages of which nobody knows whether they were sent, up to 10,000.
-    messages_uncertain: i64,
+    messages_uncertain: Option<i64>,
     /// Deliveries under way, up to 10,000.
-    deliveries_due: i64,
+    deliveries_due: Option<i64>,
+}
+
+/// Callbacks accepted while the database was away.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SpoolStatus)]
+struct SpoolView {
+    /// Whether callbacks go there now.
+    in_use: bool,
+    /// Callbacks that wait for the database.
+    rows: u64,
+    /// About how many bytes they take.
+    bytes: u64,
+    /// When the oldest was accepted.
+    #[schema(format = DateTime)]
+    oldest_at: Option<String>,
+    /// Callbacks that the database refused; they lie in the file.
+    set_aside: u64,
+}
+
+impl SpoolView {
+    fn of(state: SpoolState) -> Self {
+        let size = state.size;
+        Self {
+            in_use: state.in_use,
+            rows: size.rows,
+            bytes: size.bytes,
+            oldest_at: (size.rows > 0).then(|| rfc3339_ms(size.oldest_ms)),
+            set_aside: size.set_aside,
+        }
+    }
 }
 
 /// How the gateway is doing
 #[utoipa::path(get, path = "/api/v1/status", tag = "operation",
     responses((status = 200, description = "How the gateway is doing", body = StatusView)))]
 async fn show(State(state): State<StatusState>) -> Result<Json<StatusView>, Problem> {
-    let counts = state.store.counts().await?;
+    let counts = match state.store.counts().await {
+        Ok(counts) => Some(counts),
+        Err(StoreError::Unavailable(_) | StoreError::Busy) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let counts = counts.as_ref();
     let messages = |status: Status| {
-        counts.messages_by_status.iter().find(|(known, _)| *known == status).map_or(0, |(_, count)| *count)
+        let of_status = counts?.messages_by_status.iter().find(|(known, _)| *known == status);
+        Some(of_status.map_or(0, |(_, count)| *count))
     };
     let now_ms = state.clock.wall_ms();
     Ok(Json(StatusView {
@@ -105,9 +144,10 @@ async fn show(State(state): State<StatusState>) -> Result<Json<StatusView>, Prob
         durability: if state.health.relaxed() { "relaxed" } else { "strict" },
         handlers: state.sources.load().handlers().len(),
         queue_depth: state.intake.depth(),
-        events_estimate: counts.events_estimate,
+        spool: state.intake.spool().map(SpoolView::of),
+        events_estimate: counts.map(|counts| counts.events_estimate),
         messages_pending: messages(Status::Pending),
         messages_uncertain: messages(Status::Uncertain),
-        deliveries_due: counts.deliveries_due,
+        deliveries_due: counts.map(|counts| counts.deliveries_due),
     }))
 }
