@@ -39,9 +39,9 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
             .unwrap_or(IpAddr::from([0, 0, 0, 0])),
         port: section.number("port", 0..=u16::MAX, 8080),
         public_url: public_url(section),
-        trusted_proxies: networks(section, "trusted_proxies"),
-        allow: networks(section, "allow"),
-        rate_exempt: networks(section, "rate_exempt"),
+        trusted_proxies: networks(section, "trusted_proxies", "${GATEWAY_TRUSTED_PROXIES:-}"),
+        allow: networks(section, "allow", "${GATEWAY_ALLOW:-}"),
+        rate_exempt: networks(section, "rate_exempt", ""),
         verify_files: verify_files(section),
     }
 }
@@ -62,9 +62,9 @@ fn public_url(section: &mut Section<'_, '_>) -> String {
 }
 
 /// A list of networks; a single address is a network of one.
-fn networks(section: &mut Section<'_, '_>, key: &str) -> Vec<IpNet> {
+fn networks(section: &mut Section<'_, '_>, key: &str, default: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for (text, place) in section.texts(key, "") {
+    for (text, place) in section.texts(key, default) {
         match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
             Ok(network) => networks.push(network.trunc()),
             Err(_) => {
