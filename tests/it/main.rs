@@ -34,6 +34,7 @@ mod ledger;
 mod limits;
 mod mariadb;
 mod metrics;
+mod nginx;
 mod openapi;
 mod repeats;
 mod rest;
