@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod backup;
 mod callbacks;
 mod check;
 mod cli;
