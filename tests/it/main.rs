@@ -18,6 +18,7 @@ mod config;
 mod config_mistakes;
 mod custom_source;
 mod database;
+mod deploy;
 mod desk;
 mod dispatch;
 mod documents;
