@@ -36,6 +36,7 @@ mod ledger;
 mod limits;
 mod mariadb;
 mod metrics;
+mod monitoring;
 mod nginx;
 mod openapi;
 mod repeats;
