@@ -33,6 +33,8 @@ pub enum Protection {
     RequestTimeout,
     /// A client address has a request budget.
     RateLimit,
+    /// Lists of addresses that may come are kept to.
+    AddressList,
     /// Management routes ask for a key.
     ApiKey,
     /// A stop drains what was accepted.

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::http::api::channels::SharedChannels;
+use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::api::status::ServiceFacts;
 use crate::http::audit::Audit;
@@ -48,7 +49,8 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
     let limits = config.limits.http.clone();
     let budget = ByteBudget::new(limits.bodies_in_flight_bytes_max);
     let audit = Audit::new((*clock).clone(), (*ids).clone());
-    let rejections = Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone());
+    let rejections =
+        Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone()).audited(audit.clone());
     let configured = config.auth.api_keys.iter().map(ConfiguredKey::parse).collect();
     let keys = ApiKeys::new(
         configured,
@@ -70,12 +72,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         ids: (*ids).clone(),
     };
     let state = HttpState {
-        service: ServiceFacts {
-            name: config.service.name.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            environment: config.service.environment.as_str().to_owned(),
-            started_ms: clock.wall_ms(),
-        },
+        service: service(config, clock.wall_ms()),
         store: (*store).clone(),
         intake: (*intake).clone(),
         channels: behind.channels.clone(),
@@ -85,6 +82,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         health: health.clone(),
         metrics: (*metrics).clone(),
         keys: keys.clone(),
+        key_maker: KeyMaker { ids: (*ids).clone(), entropy: entropy.clone() },
         audit: audit.clone(),
         reload: behind.orders.clone(),
         callbacks: config.webhook.enabled.then_some(callbacks),
@@ -113,4 +111,14 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         audit,
     };
     (gate, watch)
+}
+
+/// What the service is called, and that it starts now.
+fn service(config: &Config, started_ms: i64) -> ServiceFacts {
+    ServiceFacts {
+        name: config.service.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        environment: config.service.environment.as_str().to_owned(),
+        started_ms,
+    }
 }

@@ -94,7 +94,7 @@ pub(super) fn peers(config: &Config) -> PeerRules {
     PeerRules {
         trusted_proxies: config.webhook.trusted_proxies.clone(),
         callback_allow: config.webhook.allow.clone(),
-        api_allow: Vec::new(),
+        api_allow: config.auth.allow.clone(),
         rate_exempt: config.webhook.rate_exempt.clone(),
     }
 }

@@ -62,7 +62,7 @@ fn public_url(section: &mut Section<'_, '_>) -> String {
 }
 
 /// A list of networks; a single address is a network of one.
-fn networks(section: &mut Section<'_, '_>, key: &str, default: &str) -> Vec<IpNet> {
+pub(super) fn networks(section: &mut Section<'_, '_>, key: &str, default: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (text, place) in section.texts(key, default) {
         match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {

@@ -164,9 +164,12 @@ impl Gate {
     /// Whether the request may go on to the router.
     fn admit(&self, request: &Request<Incoming>, class: RouteClass, origin: &Origin) -> Result<(), Problem> {
         let outcome = self.check(request, class, origin);
-        if let (Err((step, problem)), RouteClass::Callback) = (&outcome, class) {
-            self.rejections
-                .note(origin, Refused { status: problem.status().as_u16(), step, ..Refused::default() });
+        match (&outcome, class) {
+            (Err((step, problem)), RouteClass::Callback) => self
+                .rejections
+                .note(origin, Refused { status: problem.status().as_u16(), step, ..Refused::default() }),
+            (Err((step, _)), _) => self.rejections.turned_away(origin, step),
+            (Ok(()), _) => {}
         }
         outcome.map_err(|(_, problem)| problem)
     }

@@ -17,6 +17,7 @@ mod json_body;
 pub mod limits;
 mod merge;
 pub mod metrics;
+mod minute;
 pub mod openapi;
 pub mod origin;
 pub mod peer;

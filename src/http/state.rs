@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 
 use crate::clock::Clock;
 use crate::http::api::channels::SharedChannels;
+use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::api::status::{ServiceFacts, StatusState};
 use crate::http::audit::Audit;
@@ -47,6 +48,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// Who may call the API.
     pub keys: ApiKeys,
+    /// Makes new ones.
+    pub key_maker: KeyMaker,
     /// Who did what.
     pub audit: Audit,
     /// Where orders to reload go.
@@ -78,6 +81,8 @@ part!(Store, state => state.store.clone());
 part!(Arc<ArcSwap<Sources>>, state => state.sources.clone());
 part!(Health, state => state.health.clone());
 part!(Arc<Metrics>, state => state.metrics.clone());
+part!(ApiKeys, state => state.keys.clone());
+part!(KeyMaker, state => state.key_maker.clone());
 part!(Audit, state => state.audit.clone());
 part!(ReloadOrders, state => state.reload.clone());
 part!(Arc<BTreeMap<String, String>>, state => state.verify_files.clone());

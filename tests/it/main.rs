@@ -30,6 +30,7 @@ mod fuzz_smoke;
 mod gateway;
 mod hangup;
 mod intake;
+mod keys;
 mod kill;
 mod kill_history;
 mod ledger;
