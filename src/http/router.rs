@@ -7,7 +7,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    audit, channels, deliveries, events, handlers, keys, messages, metrics, rejections, reload, status,
+    audit, channels, deliveries, events, handlers, keys, messages, metrics, rejections, reload, status, users,
 };
 use crate::http::auth::guarded;
 use crate::http::openapi::{self, DocumentText};
@@ -30,7 +30,10 @@ fn api() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
         .merge(guarded(Role::Operator, messages::acting()))
-        .merge(guarded(Role::Admin, reload::routes().merge(keys::routes()).merge(audit::routes())))
+        .merge(guarded(
+            Role::Admin,
+            reload::routes().merge(keys::routes()).merge(audit::routes()).merge(users::routes()),
+        ))
 }
 
 /// The OpenAPI document.

@@ -40,6 +40,7 @@ mod metrics;
 mod monitoring;
 mod nginx;
 mod openapi;
+mod privacy;
 mod repeats;
 mod rest;
 mod rig;

@@ -15,3 +15,4 @@ pub(super) mod metrics;
 pub(super) mod rejections;
 pub mod reload;
 pub mod status;
+pub(super) mod users;
