@@ -1,5 +1,8 @@
 //! Retention: what is older than its days is deleted, in slices with pauses, off the hot path.
 
+pub mod alert_robot;
+pub mod alerts;
+
 use std::time::Duration;
 
 use tokio::time::sleep;

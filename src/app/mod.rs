@@ -4,6 +4,7 @@
 //! other way: first nothing more comes in, then what is accepted is written, then what is on its way out is
 //! finished. `settings.rs` turns the configuration into each part's own settings, `reload.rs` exchanges channels.
 
+mod alerts;
 mod builder;
 mod error;
 mod front;

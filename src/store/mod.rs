@@ -5,6 +5,7 @@
 //! should happen.
 
 mod add_messages;
+mod alerts;
 mod audit;
 mod connect;
 mod counts;

@@ -11,7 +11,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "databases: {}",
         &[
-            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, redis, auth, channels, limits, logging, retention, endpoints",
+            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, redis, auth, channels, limits, logging, retention, alerts, endpoints",
         ],
     ),
     (

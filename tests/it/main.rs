@@ -8,6 +8,7 @@
 #![expect(clippy::too_many_lines, reason = "a story is told in one piece")]
 #![expect(clippy::disallowed_methods, reason = "a test waits for real things, and not for ever")]
 
+mod alerts;
 mod api;
 mod auth;
 mod backup;
