@@ -2,6 +2,7 @@
 
 pub mod alert_robot;
 pub mod alerts;
+pub mod callback_addresses;
 
 use std::time::Duration;
 

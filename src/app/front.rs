@@ -71,6 +71,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         clock: (*clock).clone(),
         ids: (*ids).clone(),
     };
+    let peers = settings::peers(config);
     let state = HttpState {
         service: service(config, clock.wall_ms()),
         store: (*store).clone(),
@@ -86,6 +87,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         audit: audit.clone(),
         reload: behind.orders.clone(),
         callbacks: config.webhook.enabled.then_some(callbacks),
+        platform: peers.platform.clone(),
         verify_files: Arc::new(config.webhook.verify_files.clone()),
         budget: budget.clone(),
         limits: limits.clone(),
@@ -93,7 +95,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
     };
     let gate = Arc::new(Gate::new(
         http::router(state),
-        GateSettings { limits, peers: settings::peers(config) },
+        GateSettings { limits, peers },
         health,
         (*metrics).clone(),
         rejections.clone(),

@@ -4,8 +4,10 @@
 //! other way: first nothing more comes in, then what is accepted is written, then what is on its way out is
 //! finished. `settings.rs` turns the configuration into each part's own settings, `reload.rs` exchanges channels.
 
+mod addresses;
 mod alerts;
 mod builder;
+mod chores;
 mod error;
 mod front;
 mod reload;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::front::{self, Behind};
 use super::reload::Reloader;
 use super::settings::{self, ChannelParts};
-use super::{GatewayBuilder, Running, StartError, alerts};
+use super::{GatewayBuilder, Running, StartError, chores};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
 use crate::dispatch::{Dispatch, DispatchParts, Observer};
@@ -24,7 +24,6 @@ use crate::intake::Intake;
 use crate::messages::Messages;
 use crate::store::Store;
 use crate::tracker::{Hooks, Tracker};
-use crate::upkeep::Upkeep;
 
 /// Starts every part.
 pub(super) async fn start(
@@ -80,14 +79,12 @@ pub(super) async fn start(
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
     let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
-    let upkeep = Upkeep::new(store.clone(), config.retention.clone(), clock.clone());
-    let tasks = vec![
+    let mut tasks = chores::spawn(&config, &gate, &store, &clock, address.port(), &background)?;
+    tasks.extend([
         tokio::spawn(watch.run(background.clone())),
-        tokio::spawn(upkeep.run(background.clone())),
-        alerts::spawn(&config, gate.health(), &store, &clock, address.port(), background.clone())?,
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
-    ];
+    ]);
     let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
     let database = store.engine().as_str();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database, "listening");

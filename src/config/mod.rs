@@ -38,7 +38,7 @@ pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use service::{Deployment, ServiceConfig};
 pub use setting::{Origin, Setting};
-pub use webhook::WebhookConfig;
+pub use webhook::{PlatformAddressesConfig, WebhookConfig};
 
 use crate::source::Sources;
 use crate::store::StoreSettings;

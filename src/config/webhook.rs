@@ -25,8 +25,32 @@ pub struct WebhookConfig {
     pub allow: Vec<IpNet>,
     /// Client addresses without a request budget.
     pub rate_exempt: Vec<IpNet>,
+    /// What is done about the addresses that the platform says it calls from.
+    pub platform_addresses: PlatformAddressesConfig,
+    /// How often the platform is asked for them.
+    pub platform_addresses_every_ms: u64,
     /// Domain ownership files by name (`WW_verify_….txt`) and their text.
     pub verify_files: BTreeMap<String, String>,
+}
+
+/// What is done about the addresses that the platform says it calls from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlatformAddressesConfig {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// They are shown, and have no request budget.
+    Show,
+    /// Besides, callbacks from elsewhere are refused.
+    Enforce,
+}
+
+impl PlatformAddressesConfig {
+    fn parse(text: &str) -> Option<Self> {
+        [("off", Self::Off), ("show", Self::Show), ("enforce", Self::Enforce)]
+            .into_iter()
+            .find_map(|(word, it)| (word == text).then_some(it))
+    }
 }
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
@@ -42,6 +66,14 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
         trusted_proxies: networks(section, "trusted_proxies", "${GATEWAY_TRUSTED_PROXIES:-}"),
         allow: networks(section, "allow", "${GATEWAY_ALLOW:-}"),
         rate_exempt: networks(section, "rate_exempt", ""),
+        platform_addresses: section
+            .parsed("platform_addresses", "off", "off, show or enforce", PlatformAddressesConfig::parse)
+            .unwrap_or_default(),
+        platform_addresses_every_ms: section.number(
+            "platform_addresses_every_ms",
+            100..=604_800_000,
+            86_400_000,
+        ),
         verify_files: verify_files(section),
     }
 }

@@ -186,15 +186,15 @@ impl Gate {
         if url_bytes > limits.uri_bytes_max {
             return Err(("url", Problem::url_too_long()));
         }
-        let (allow, rate) = match class {
-            RouteClass::Callback => (peers.callback_allow.as_slice(), &self.callback_rate),
-            RouteClass::Api => (peers.api_allow.as_slice(), &self.api_rate),
-            RouteClass::Public => ([].as_slice(), &self.api_rate),
+        let (allowed, rate) = match class {
+            RouteClass::Callback => (peers.may_call_back(client), &self.callback_rate),
+            RouteClass::Api => (peer::allows(&peers.api_allow, client), &self.api_rate),
+            RouteClass::Public => (true, &self.api_rate),
         };
-        if !peer::allows(allow, client) {
+        if !allowed {
             return Err(("address", Problem::of_status(StatusCode::FORBIDDEN)));
         }
-        if !peer::contains(&peers.rate_exempt, client) {
+        if !peer::contains(&peers.rate_exempt, client) && !peers.platform.hold(client) {
             rate.take(client).map_err(|seconds| ("rate", Problem::too_many(seconds)))?;
         }
         let coded = request.headers().get(header::CONTENT_ENCODING);

@@ -21,6 +21,7 @@ mod minute;
 pub mod openapi;
 pub mod origin;
 pub mod peer;
+pub mod platform_addresses;
 pub mod problem;
 mod process;
 mod progress;

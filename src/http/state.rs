@@ -19,6 +19,7 @@ use crate::http::health::Health;
 use crate::http::json_body::JsonBodies;
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
+use crate::http::platform_addresses::PlatformAddresses;
 use crate::intake::Intake;
 use crate::messages::Messages;
 use crate::source::Sources;
@@ -56,6 +57,8 @@ pub struct HttpState {
     pub reload: ReloadOrders,
     /// The callback routes; `None`: `webhook.enabled` is false.
     pub callbacks: Option<CallbackState>,
+    /// Where the platform says it calls from.
+    pub platform: PlatformAddresses,
     /// Proofs of domain ownership by file name.
     pub verify_files: Arc<BTreeMap<String, String>>,
     /// The budget over all bodies.
@@ -83,6 +86,7 @@ part!(Health, state => state.health.clone());
 part!(Arc<Metrics>, state => state.metrics.clone());
 part!(ApiKeys, state => state.keys.clone());
 part!(KeyMaker, state => state.key_maker.clone());
+part!(PlatformAddresses, state => state.platform.clone());
 part!(Audit, state => state.audit.clone());
 part!(ReloadOrders, state => state.reload.clone());
 part!(Arc<BTreeMap<String, String>>, state => state.verify_files.clone());

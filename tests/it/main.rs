@@ -41,6 +41,7 @@ mod metrics;
 mod monitoring;
 mod nginx;
 mod openapi;
+mod platform_addresses;
 mod privacy;
 mod repeats;
 mod rest;

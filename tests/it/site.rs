@@ -244,6 +244,7 @@ fn state(
         audit,
         reload,
         callbacks: None,
+        platform: setup.peers.platform.clone(),
         verify_files: Arc::new(setup.verify_files.clone()),
         budget: ByteBudget::new(setup.limits.bodies_in_flight_bytes_max),
         limits: setup.limits.clone(),

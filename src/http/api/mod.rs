@@ -12,6 +12,7 @@ pub mod keys;
 mod listing;
 pub(super) mod messages;
 pub(super) mod metrics;
+pub(super) mod platform_addresses;
 pub(super) mod rejections;
 pub mod reload;
 pub mod status;
