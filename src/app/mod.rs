@@ -10,6 +10,7 @@ mod builder;
 mod chores;
 mod error;
 mod front;
+mod listeners;
 mod reload;
 mod settings;
 mod start;

@@ -1,6 +1,5 @@
 //! The order of the start: what can be wrong without side effects first, the listener's first connection last.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::front::{self, Behind};
+use super::listeners::Listeners;
 use super::reload::Reloader;
 use super::settings::{self, ChannelParts};
 use super::{GatewayBuilder, Running, StartError, chores};
@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::config::{Config, without_password};
 use crate::dispatch::{Dispatch, DispatchParts, Observer};
 use crate::entropy::Entropy;
-use crate::http;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::metrics::Metrics;
 use crate::ids::{EvidenceId, IdMaker};
@@ -37,9 +36,8 @@ pub(super) async fn start(
     let ids = IdMaker::new(clock.clone(), entropy.clone());
     let ChannelParts { sources, targets, channels, facts } =
         settings::channels(&config, &custom).map_err(StartError::Channels)?;
-    let address = SocketAddr::new(config.webhook.host, config.webhook.port);
-    let listener = http::server::bind(address).map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+    let listeners = Listeners::bind(&config)?;
+    let address = listeners.address();
     let store = open_store(&config, &clock, &ids).await?;
 
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
@@ -85,7 +83,7 @@ pub(super) async fn start(
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
     ]);
-    let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
+    let server = listeners.serve(gate, shutdown.clone());
     let database = store.engine().as_str();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database, "listening");
     Ok(Running {

@@ -1,7 +1,7 @@
 //! `webhook:` — where the gateway listens, and whom it listens to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -17,6 +17,8 @@ pub struct WebhookConfig {
     pub host: IpAddr,
     /// The port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Where management listens instead; `None`: where callbacks do.
+    pub management: Option<SocketAddr>,
     /// The gateway's address as the platform sees it, without a trailing `/`; empty if unknown.
     pub public_url: String,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -62,6 +64,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
             })
             .unwrap_or(IpAddr::from([0, 0, 0, 0])),
         port: section.number("port", 0..=u16::MAX, 8080),
+        management: management(section),
         public_url: public_url(section),
         trusted_proxies: networks(section, "trusted_proxies", "${GATEWAY_TRUSTED_PROXIES:-}"),
         allow: networks(section, "allow", "${GATEWAY_ALLOW:-}"),
@@ -76,6 +79,13 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
         ),
         verify_files: verify_files(section),
     }
+}
+
+/// `HOST:PORT`; empty for none.
+fn management(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    let read = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    let expected = "empty, or an address and a port such as 127.0.0.1:8081";
+    section.parsed("management", "${GATEWAY_MANAGEMENT:-}", expected, read).flatten()
 }
 
 fn public_url(section: &mut Section<'_, '_>) -> String {

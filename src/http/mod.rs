@@ -37,7 +37,7 @@ pub mod state;
 pub mod watch;
 mod wire;
 
-pub use gate::{Gate, GateSettings};
+pub use gate::{Gate, GateSettings, Serves};
 pub use limits::HttpLimits;
 pub use router::{document, router};
 pub use server::serve;

@@ -148,3 +148,27 @@ async fn lists_of_addresses_hold_for_callbacks_and_for_management() {
     let local = Rest::new(gateway.address(), None);
     until(async || actions(&local).await.iter().any(|(action, _, _)| action == "request.address")).await;
 }
+
+#[tokio::test]
+async fn management_has_a_listener_of_its_own() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let management = free.local_addr().expect("its address");
+    drop(free);
+    let setup = Start { webhook: format!("management: '{management}', "), ..Start::default() };
+    let mut gateway = Gateway::start("management", setup);
+    let (front, back) = (Rest::new(gateway.address(), None), Rest::new(management, None));
+    let callback = "/api/v1/webhooks/wechat/api?msg_signature=0";
+    for (target, method, there, here) in [
+        ("/api/v1/status", "GET", 404, 200),
+        ("/metrics", "GET", 404, 200),
+        ("/api/v1/webhooks/handlers", "GET", 404, 200),
+        ("/health", "GET", 200, 200),
+        ("/health/ready", "GET", 200, 200),
+        (callback, "POST", 400, 404),
+    ] {
+        assert_eq!(front.send(method, target, "", b"").await.status, there, "{target} where callbacks come");
+        assert_eq!(back.send(method, target, "", b"").await.status, here, "{target} where management is");
+    }
+    gateway.signal("TERM");
+    assert!(gateway.wait(std::time::Duration::from_secs(20)).is_some_and(|status| status.success()));
+}
