@@ -10,7 +10,7 @@ check() {
   "$@"
 }
 
-for tool in cargo-deny cargo-shear shellcheck; do
+for tool in cargo-deny cargo-shear hadolint shellcheck; do
   command -v $tool >/dev/null || { echo "$tool is missing: scripts/install.sh installs it" >&2; exit 1; }
 done
 
@@ -22,5 +22,6 @@ check cargo clippy --locked --quiet "${load[@]}" --target-dir target/benches --a
 RUSTDOCFLAGS="-D warnings" check cargo doc --locked --quiet --no-deps
 check cargo deny --locked --offline check --hide-inclusion-graph bans licenses sources
 check cargo shear --deny-warnings
-check shellcheck scripts/*.sh benches/run.sh .ci/run
+check shellcheck -x scripts/*.sh docker/webhook/*.sh tests/deploy/*.sh benches/run.sh .ci/run
+check hadolint docker/webhook/Dockerfile
 check cargo test --locked --quiet --test tidy

@@ -10,16 +10,20 @@ needs=(
   cc:build-essential
   chromium:chromium
   curl:curl
+  docker-compose:docker-compose
   jq:jq
   mariadb:mariadb-client
   mariadbd:mariadb-server
   nginx:nginx
   node:nodejs
   npm:npm
+  openssl:openssl
   pkill:procps
+  promtool:prometheus
   python3:python3
   redis-server:redis-server
   shellcheck:shellcheck
+  sqlite3:sqlite3
   strace:strace
 )
 

@@ -16,6 +16,7 @@ pub mod http;
 pub mod ids;
 pub mod intake;
 pub mod messages;
+pub mod privacy;
 pub mod sabotage;
 pub mod secret;
 pub mod source;

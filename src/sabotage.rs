@@ -33,6 +33,10 @@ pub enum Protection {
     RequestTimeout,
     /// A client address has a request budget.
     RateLimit,
+    /// Lists of addresses that may come are kept to.
+    AddressList,
+    /// Where management has a listener of its own, the other one does not have it.
+    ManagementApart,
     /// Management routes ask for a key.
     ApiKey,
     /// A stop drains what was accepted.

@@ -1,5 +1,9 @@
 //! Retention: what is older than its days is deleted, in slices with pauses, off the hot path.
 
+pub mod alert_robot;
+pub mod alerts;
+pub mod callback_addresses;
+
 use std::time::Duration;
 
 use tokio::time::sleep;

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
 use crate::http::api::channels::SharedChannels;
+use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::api::status::ServiceFacts;
 use crate::http::audit::Audit;
@@ -48,7 +49,8 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
     let limits = config.limits.http.clone();
     let budget = ByteBudget::new(limits.bodies_in_flight_bytes_max);
     let audit = Audit::new((*clock).clone(), (*ids).clone());
-    let rejections = Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone());
+    let rejections =
+        Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone()).audited(audit.clone());
     let configured = config.auth.api_keys.iter().map(ConfiguredKey::parse).collect();
     let keys = ApiKeys::new(
         configured,
@@ -69,13 +71,9 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         clock: (*clock).clone(),
         ids: (*ids).clone(),
     };
+    let peers = settings::peers(config);
     let state = HttpState {
-        service: ServiceFacts {
-            name: config.service.name.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            environment: config.service.environment.as_str().to_owned(),
-            started_ms: clock.wall_ms(),
-        },
+        service: service(config, clock.wall_ms()),
         store: (*store).clone(),
         intake: (*intake).clone(),
         channels: behind.channels.clone(),
@@ -85,9 +83,11 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         health: health.clone(),
         metrics: (*metrics).clone(),
         keys: keys.clone(),
+        key_maker: KeyMaker { ids: (*ids).clone(), entropy: entropy.clone() },
         audit: audit.clone(),
         reload: behind.orders.clone(),
         callbacks: config.webhook.enabled.then_some(callbacks),
+        platform: peers.platform.clone(),
         verify_files: Arc::new(config.webhook.verify_files.clone()),
         budget: budget.clone(),
         limits: limits.clone(),
@@ -95,7 +95,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
     };
     let gate = Arc::new(Gate::new(
         http::router(state),
-        GateSettings { limits, peers: settings::peers(config) },
+        GateSettings { limits, peers },
         health,
         (*metrics).clone(),
         rejections.clone(),
@@ -114,4 +114,14 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         clock: (*clock).clone(),
     };
     (gate, watch)
+}
+
+/// What the service is called, and that it starts now.
+fn service(config: &Config, started_ms: i64) -> ServiceFacts {
+    ServiceFacts {
+        name: config.service.name.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        environment: config.service.environment.as_str().to_owned(),
+        started_ms,
+    }
 }

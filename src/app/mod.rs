@@ -4,9 +4,13 @@
 //! other way: nothing more comes in while what is on its way out is finished, then what is accepted is written.
 //! `settings.rs` turns the configuration into each part's own settings, `reload.rs` exchanges channels.
 
+mod addresses;
+mod alerts;
 mod builder;
+mod chores;
 mod error;
 mod front;
+mod listeners;
 mod reload;
 mod settings;
 mod signals;

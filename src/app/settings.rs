@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::channel::transport::Transport;
 use crate::channel::wecom_robot::{BASE_URL_DEFAULT, PACE, Robot, RobotAddress};
-use crate::config::{ChannelConfig, ChannelKindConfig, Config};
+use crate::config::{ChannelConfig, ChannelKindConfig, Config, PlatformAddressesConfig};
 use crate::dispatch::{Target, Targets};
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
+use crate::http::platform_addresses::PlatformAddresses;
 use crate::messages::SendChannel;
 use crate::source::{CustomSource, Sources};
 
@@ -94,8 +95,11 @@ pub(super) fn peers(config: &Config) -> PeerRules {
     PeerRules {
         trusted_proxies: config.webhook.trusted_proxies.clone(),
         callback_allow: config.webhook.allow.clone(),
-        api_allow: Vec::new(),
+        api_allow: config.auth.allow.clone(),
         rate_exempt: config.webhook.rate_exempt.clone(),
+        platform: PlatformAddresses::new(
+            config.webhook.platform_addresses == PlatformAddressesConfig::Enforce,
+        ),
     }
 }
 

@@ -1,23 +1,21 @@
 //! The order of the start: what can be wrong without side effects first, the listener's first connection last.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::front::{self, Behind};
+use super::listeners::Listeners;
 use super::reload::Reloader;
 use super::settings::{self, ChannelParts};
-use super::{GatewayBuilder, Running, StartError};
+use super::{GatewayBuilder, Running, StartError, chores};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
 use crate::dispatch::{Dispatch, DispatchParts, Observer};
 use crate::entropy::Entropy;
-use crate::http;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::metrics::Metrics;
 use crate::ids::{EvidenceId, IdMaker};
@@ -26,7 +24,6 @@ use crate::messages::Messages;
 use crate::spool::Spool;
 use crate::store::{Engine, Store};
 use crate::tracker::{Hooks, Tracker};
-use crate::upkeep::Upkeep;
 
 /// Starts every part.
 pub(super) async fn start(
@@ -40,7 +37,8 @@ pub(super) async fn start(
     let ids = IdMaker::new(clock.clone(), entropy.clone());
     let ChannelParts { sources, targets, channels, facts } =
         settings::channels(&config, &custom).map_err(StartError::Channels)?;
-    let (listener, address) = listen(&config)?;
+    let listeners = Listeners::bind(&config)?;
+    let address = listeners.address();
     config.database.may_be_away = config.spool.is_some();
     let store = open_store(&config, &clock).await?;
 
@@ -81,16 +79,15 @@ pub(super) async fn start(
     };
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
-    let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
     let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
-    let upkeep = Upkeep::new(store.clone(), config.retention.clone(), clock.clone());
-    let tasks = vec![
+    let mut tasks = chores::spawn(&config, &gate, &store, &clock, address.port(), &background)?;
+    tasks.extend([
         tokio::spawn(watch.run(background.clone())),
-        tokio::spawn(upkeep.run(background.clone())),
         tokio::spawn(intake.clone().drain_spool(background.clone())),
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
-    ];
+    ]);
+    let server = listeners.serve(gate, shutdown.clone());
     let database = store.engine().as_str();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database, "listening");
     Ok(Running {
@@ -105,15 +102,6 @@ pub(super) async fn start(
         tracker,
         store,
     })
-}
-
-/// The listener, and the address it has in the end: port 0 asks for any.
-fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address = SocketAddr::new(config.webhook.host, config.webhook.port);
-    let failed = |source| StartError::Listen { address, source };
-    let listener = http::server::bind(address).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 /// Opens the database that the configuration names.

@@ -84,7 +84,7 @@ pub async fn run(
 fn advise(error: StartError) -> CommandError {
     match error {
         StartError::Database { source: StoreError::InUse(file), .. } => CommandError::Failed(format!(
-            "{file} is in use, by a running gateway most likely: stop it for a moment, or set GATEWAY_API_KEYS"
+            "{file} is in use, by a running gateway most likely: ask it with POST /api/v1/keys, or stop it for a moment"
         )),
         error => error.into(),
     }

@@ -1,6 +1,9 @@
 //! `auth:` — who may ask and manage, and the key that seals secrets at rest.
 
+use ipnet::IpNet;
+
 use super::section::Section;
+use super::webhook::networks;
 use crate::secret::Secret;
 use crate::store::Role;
 
@@ -11,6 +14,8 @@ pub struct AuthConfig {
     pub api_keys: Vec<Secret>,
     /// Seals endpoint secrets and payloads at rest; empty if none.
     pub master_key: Secret,
+    /// Client addresses that may call the management API; empty allows all.
+    pub allow: Vec<IpNet>,
 }
 
 impl AuthConfig {
@@ -29,7 +34,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> AuthConfig {
         }
         api_keys.push(key);
     }
-    AuthConfig { api_keys, master_key: section.secret("master_key", "${GATEWAY_MASTER_KEY:-}") }
+    let master_key = section.secret("master_key", "${GATEWAY_MASTER_KEY:-}");
+    AuthConfig { api_keys, master_key, allow: networks(section, "allow", "${GATEWAY_API_ALLOW:-}") }
 }
 
 /// The key of an entry, without name and role.

@@ -4,6 +4,7 @@
 //! a [`Config`] or every [`Problem`] there is. Where a part of the gateway states settings of its own, they are read
 //! straight into those, so that each default stands once; how the parts use them is for `app` to know.
 
+mod alerts;
 mod auth;
 mod channels;
 mod database;
@@ -38,11 +39,12 @@ pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use service::{Deployment, ServiceConfig};
 pub use setting::{Origin, Setting};
-pub use webhook::WebhookConfig;
+pub use webhook::{PlatformAddressesConfig, WebhookConfig};
 
 use crate::source::Sources;
 use crate::spool::SpoolSettings;
 use crate::store::StoreSettings;
+use crate::upkeep::alerts::AlertSettings;
 use section::{Reading, Section};
 
 /// The whole configuration, checked.
@@ -68,6 +70,8 @@ pub struct Config {
     pub spool: Option<SpoolSettings>,
     /// How long rows are kept.
     pub retention: RetentionConfig,
+    /// Who is told when something needs people.
+    pub alerts: AlertSettings,
     /// What works, but perhaps not as meant; one line each, for the log at start.
     pub warnings: Vec<String>,
     /// Every key in force, secrets masked.
@@ -127,6 +131,7 @@ fn sections(root: &mut Section<'_, '_>) -> Config {
         limits: root.section("limits", limits::read),
         logging: root.section("logging", logging::read),
         retention: root.section("retention", retention::read),
+        alerts: root.section("alerts", alerts::read),
         warnings: Vec::new(),
         settings: Vec::new(),
     };

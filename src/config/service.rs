@@ -18,6 +18,8 @@ pub struct ServiceConfig {
 pub enum Deployment {
     /// For people: outbound addresses are https and public.
     Production,
+    /// For the last trial before production, and as strict.
+    Staging,
     /// On a developer's machine: http and loopback are allowed.
     Development,
 }
@@ -27,12 +29,13 @@ impl Deployment {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Production => "production",
+            Self::Staging => "staging",
             Self::Development => "development",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Production, Self::Development].into_iter().find(|it| it.as_str() == text)
+        [Self::Production, Self::Staging, Self::Development].into_iter().find(|it| it.as_str() == text)
     }
 }
 
@@ -44,7 +47,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> ServiceConfig {
             .parsed(
                 "environment",
                 "${GATEWAY_ENV:-production}",
-                "production or development",
+                "production, staging or development",
                 Deployment::parse,
             )
             .unwrap_or(Deployment::Production),

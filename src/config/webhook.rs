@@ -1,7 +1,7 @@
 //! `webhook:` — where the gateway listens, and whom it listens to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -17,6 +17,8 @@ pub struct WebhookConfig {
     pub host: IpAddr,
     /// The port to listen on; 0 takes a free one.
     pub port: u16,
+    /// Where management listens instead; `None`: where callbacks do.
+    pub management: Option<SocketAddr>,
     /// The gateway's address as the platform sees it, without a trailing `/`; empty if unknown.
     pub public_url: String,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -25,8 +27,32 @@ pub struct WebhookConfig {
     pub allow: Vec<IpNet>,
     /// Client addresses without a request budget.
     pub rate_exempt: Vec<IpNet>,
+    /// What is done about the addresses that the platform says it calls from.
+    pub platform_addresses: PlatformAddressesConfig,
+    /// How often the platform is asked for them.
+    pub platform_addresses_every_ms: u64,
     /// Domain ownership files by name (`WW_verify_….txt`) and their text.
     pub verify_files: BTreeMap<String, String>,
+}
+
+/// What is done about the addresses that the platform says it calls from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlatformAddressesConfig {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// They are shown, and have no request budget.
+    Show,
+    /// Besides, callbacks from elsewhere are refused.
+    Enforce,
+}
+
+impl PlatformAddressesConfig {
+    fn parse(text: &str) -> Option<Self> {
+        [("off", Self::Off), ("show", Self::Show), ("enforce", Self::Enforce)]
+            .into_iter()
+            .find_map(|(word, it)| (word == text).then_some(it))
+    }
 }
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
@@ -38,12 +64,28 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> WebhookConfig {
             })
             .unwrap_or(IpAddr::from([0, 0, 0, 0])),
         port: section.number("port", 0..=u16::MAX, 8080),
+        management: management(section),
         public_url: public_url(section),
-        trusted_proxies: networks(section, "trusted_proxies"),
-        allow: networks(section, "allow"),
-        rate_exempt: networks(section, "rate_exempt"),
+        trusted_proxies: networks(section, "trusted_proxies", "${GATEWAY_TRUSTED_PROXIES:-}"),
+        allow: networks(section, "allow", "${GATEWAY_ALLOW:-}"),
+        rate_exempt: networks(section, "rate_exempt", ""),
+        platform_addresses: section
+            .parsed("platform_addresses", "off", "off, show or enforce", PlatformAddressesConfig::parse)
+            .unwrap_or_default(),
+        platform_addresses_every_ms: section.number(
+            "platform_addresses_every_ms",
+            100..=604_800_000,
+            86_400_000,
+        ),
         verify_files: verify_files(section),
     }
+}
+
+/// `HOST:PORT`; empty for none.
+fn management(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
+    let read = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
+    let expected = "empty, or an address and a port such as 127.0.0.1:8081";
+    section.parsed("management", "${GATEWAY_MANAGEMENT:-}", expected, read).flatten()
 }
 
 fn public_url(section: &mut Section<'_, '_>) -> String {
@@ -62,9 +104,9 @@ fn public_url(section: &mut Section<'_, '_>) -> String {
 }
 
 /// A list of networks; a single address is a network of one.
-fn networks(section: &mut Section<'_, '_>, key: &str) -> Vec<IpNet> {
+pub(super) fn networks(section: &mut Section<'_, '_>, key: &str, default: &str) -> Vec<IpNet> {
     let mut networks = Vec::new();
-    for (text, place) in section.texts(key, "") {
+    for (text, place) in section.texts(key, default) {
         match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
             Ok(network) => networks.push(network.trunc()),
             Err(_) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::http::merge::{Merge, Merger};
+use crate::http::minute::MinuteCounts;
 use crate::http::origin::Origin;
 use crate::ids::IdMaker;
 use crate::store::{AuditRow, Store, StoreError};
@@ -18,6 +19,7 @@ pub struct Audit(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     waiting: Merger<Counted>,
+    repeated: MinuteCounts,
     clock: Clock,
     ids: IdMaker,
 }
@@ -32,12 +34,26 @@ struct Counted {
 impl Audit {
     /// Nothing noted yet.
     pub fn new(clock: Clock, ids: IdMaker) -> Self {
-        Self(Arc::new(Parts { waiting: Merger::new(), clock, ids }))
+        Self(Arc::new(Parts { waiting: Merger::new(), repeated: MinuteCounts::default(), clock, ids }))
     }
 
     /// Notes that `actor` did `action` to `subject`, or tried to.
     pub fn note(&self, origin: &Origin, actor: &str, action: &'static str, subject: &str) {
-        let row = AuditRow {
+        let row = self.row(origin, actor, action, subject);
+        tracing::info!(request_id = %origin.request_id, client = %origin.client, actor, action, subject = row.subject, "audit");
+        self.0.waiting.add(Counted { row, count: 1 });
+    }
+
+    /// Notes what strangers can do as often as they like: the first of a minute, and how many more there were.
+    pub fn note_repeated(&self, origin: &Origin, actor: &str, action: &str, subject: &str) {
+        if let Some(row) = self.0.repeated.count(self.row(origin, actor, action, subject)) {
+            tracing::info!(request_id = %origin.request_id, client = %origin.client, actor, action, subject = row.subject, "audit");
+            self.0.waiting.add(Counted { row, count: 1 });
+        }
+    }
+
+    fn row(&self, origin: &Origin, actor: &str, action: &str, subject: &str) -> AuditRow {
+        AuditRow {
             id: self.0.ids.make(),
             at_ms: self.0.clock.wall_ms(),
             actor: actor.to_owned(),
@@ -45,13 +61,15 @@ impl Audit {
             action: action.to_owned(),
             subject: subject.chars().take(SUBJECT_CHARS_MAX).collect(),
             detail: origin.request_id.to_string(),
-        };
-        tracing::info!(request_id = %origin.request_id, client = %origin.client, actor, action, subject = row.subject, "audit");
-        self.0.waiting.add(Counted { row, count: 1 });
+        }
     }
 
-    /// Writes what has come together. What cannot be written waits for the next time.
-    pub(crate) async fn write(&self, store: &Store) -> Result<(), StoreError> {
+    /// Writes what has come together; with `all`, the counts of the present minute too. What cannot be written waits
+    /// for the next time.
+    pub(crate) async fn write(&self, store: &Store, all: bool) -> Result<(), StoreError> {
+        for row in self.0.repeated.take(self.0.clock.wall_ms(), all) {
+            self.0.waiting.add(Counted { row: AuditRow { id: self.0.ids.make(), ..row }, count: 1 });
+        }
         let counted = self.0.waiting.take();
         if counted.is_empty() {
             return Ok(());

@@ -34,6 +34,7 @@ use crate::http::rejections::{Refused, Rejections};
 use crate::http::request_id::{RequestId, RequestIds, X_REQUEST_ID};
 use crate::http::route_class::RouteClass;
 use crate::http::wire::WatchedBody;
+use crate::sabotage::{self, Protection};
 
 /// What the gate is made of.
 #[derive(Clone, Debug)]
@@ -44,14 +45,36 @@ pub struct GateSettings {
     pub peers: PeerRules,
 }
 
+/// What a listener is for. Health is everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Everything.
+    All,
+    /// Callbacks, not the API.
+    Callbacks,
+    /// The API, no callbacks.
+    Management,
+}
+
+impl Serves {
+    fn has(self, class: RouteClass) -> bool {
+        match class {
+            RouteClass::Callback => self != Self::Management,
+            RouteClass::Api => self != Self::Callbacks || sabotage::off(Protection::ManagementApart),
+            RouteClass::Public => true,
+        }
+    }
+}
+
 /// The gate in front of the router.
 #[derive(Debug)]
 pub struct Gate {
     router: Router,
     settings: GateSettings,
-    callback_rate: AddressRate,
-    api_rate: AddressRate,
-    ids: RequestIds,
+    serves: Serves,
+    callback_rate: Arc<AddressRate>,
+    api_rate: Arc<AddressRate>,
+    ids: Arc<RequestIds>,
     health: Health,
     metrics: Arc<Metrics>,
     rejections: Rejections,
@@ -70,17 +93,36 @@ impl Gate {
         entropy: &Entropy,
     ) -> Self {
         let limits = &settings.limits;
-        let rate = |per_s, burst| AddressRate::new(per_s, Duration::from_secs(1), burst, clock.clone());
+        let rate =
+            |per_s, burst| Arc::new(AddressRate::new(per_s, Duration::from_secs(1), burst, clock.clone()));
         Self {
             router,
+            serves: Serves::All,
             callback_rate: rate(limits.rate_per_address_per_s, limits.rate_burst),
             api_rate: rate(limits.api_rate_per_address_per_s, limits.api_rate_burst),
             settings,
-            ids: RequestIds::new(entropy),
+            ids: Arc::new(RequestIds::new(entropy)),
             health,
             metrics,
             rejections,
             clock,
+        }
+    }
+
+    /// A gate for another listener, with the same budgets.
+    #[must_use]
+    pub fn serving(&self, serves: Serves) -> Self {
+        Self {
+            router: self.router.clone(),
+            settings: self.settings.clone(),
+            serves,
+            callback_rate: self.callback_rate.clone(),
+            api_rate: self.api_rate.clone(),
+            ids: self.ids.clone(),
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+            rejections: self.rejections.clone(),
+            clock: self.clock.clone(),
         }
     }
 
@@ -164,9 +206,12 @@ impl Gate {
     /// Whether the request may go on to the router.
     fn admit(&self, request: &Request<Incoming>, class: RouteClass, origin: &Origin) -> Result<(), Problem> {
         let outcome = self.check(request, class, origin);
-        if let (Err((step, problem)), RouteClass::Callback) = (&outcome, class) {
-            self.rejections
-                .note(origin, Refused { status: problem.status().as_u16(), step, ..Refused::default() });
+        match (&outcome, class) {
+            (Err((step, problem)), RouteClass::Callback) => self
+                .rejections
+                .note(origin, Refused { status: problem.status().as_u16(), step, ..Refused::default() }),
+            (Err((step, _)), _) => self.rejections.turned_away(origin, step),
+            (Ok(()), _) => {}
         }
         outcome.map_err(|(_, problem)| problem)
     }
@@ -178,20 +223,23 @@ impl Gate {
         origin: &Origin,
     ) -> Result<(), (&'static str, Problem)> {
         let (limits, peers, client) = (&self.settings.limits, &self.settings.peers, origin.client);
+        if !self.serves.has(class) {
+            return Err(("route", Problem::not_found()));
+        }
         let uri = request.uri();
         let url_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
         if url_bytes > limits.uri_bytes_max {
             return Err(("url", Problem::url_too_long()));
         }
-        let (allow, rate) = match class {
-            RouteClass::Callback => (peers.callback_allow.as_slice(), &self.callback_rate),
-            RouteClass::Api => (peers.api_allow.as_slice(), &self.api_rate),
-            RouteClass::Public => ([].as_slice(), &self.api_rate),
+        let (allowed, rate) = match class {
+            RouteClass::Callback => (peers.may_call_back(client), &self.callback_rate),
+            RouteClass::Api => (peer::allows(&peers.api_allow, client), &self.api_rate),
+            RouteClass::Public => (true, &self.api_rate),
         };
-        if !peer::allows(allow, client) {
+        if !allowed {
             return Err(("address", Problem::of_status(StatusCode::FORBIDDEN)));
         }
-        if !peer::contains(&peers.rate_exempt, client) {
+        if !peer::contains(&peers.rate_exempt, client) && !peers.platform.hold(client) {
             rate.take(client).map_err(|seconds| ("rate", Problem::too_many(seconds)))?;
         }
         let coded = request.headers().get(header::CONTENT_ENCODING);

@@ -9,6 +9,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::http::platform_addresses::PlatformAddresses;
+use crate::sabotage::{self, Protection};
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// An address as a client is counted by: one IPv4 address, or the /64 that one customer has in IPv6.
@@ -36,12 +39,26 @@ pub struct PeerRules {
     pub api_allow: Vec<IpNet>,
     /// Who has no request budget, for example the platform's own addresses.
     pub rate_exempt: Vec<IpNet>,
+    /// Where the platform says it calls from.
+    pub platform: PlatformAddresses,
 }
 
 impl PeerRules {
     /// Whether `peer` is a proxy whose word counts.
     pub fn is_trusted_proxy(&self, peer: IpAddr) -> bool {
         contains(&self.trusted_proxies, peer.to_canonical())
+    }
+
+    /// Whether `client` may send callbacks: it is listed, or it is one of the platform's addresses. With neither list
+    /// in force everybody may.
+    pub(crate) fn may_call_back(&self, client: IpAddr) -> bool {
+        if self.platform.in_force() {
+            contains(&self.callback_allow, client)
+                || self.platform.hold(client)
+                || sabotage::off(Protection::AddressList)
+        } else {
+            allows(&self.callback_allow, client)
+        }
     }
 
     /// The client behind `peer`.
@@ -69,7 +86,7 @@ impl PeerRules {
 
 /// Whether `networks` is empty or holds `address`.
 pub(crate) fn allows(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.is_empty() || contains(networks, address)
+    networks.is_empty() || contains(networks, address) || sabotage::off(Protection::AddressList)
 }
 
 /// Whether `networks` holds `address`.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
+use crate::http::audit::Audit;
 use crate::http::merge::{Merge, Merger};
 use crate::http::metrics::Metrics;
 use crate::http::origin::Origin;
@@ -14,7 +15,7 @@ const DETAIL_CHARS_MAX: usize = 512;
 
 /// Notes what was refused. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Rejections(Arc<Parts>);
+pub struct Rejections(Arc<Parts>, Option<Audit>);
 
 #[derive(Debug)]
 struct Parts {
@@ -44,7 +45,20 @@ pub struct Refused<'a> {
 impl Rejections {
     /// Nothing refused yet.
     pub fn new(metrics: Arc<Metrics>, clock: Clock, ids: IdMaker) -> Self {
-        Self(Arc::new(Parts { waiting: Merger::new(), metrics, clock, ids }))
+        Self(Arc::new(Parts { waiting: Merger::new(), metrics, clock, ids }), None)
+    }
+
+    /// Tells `audit` too, who was turned away.
+    #[must_use]
+    pub fn audited(self, audit: Audit) -> Self {
+        Self(self.0, Some(audit))
+    }
+
+    /// Notes a request, not a callback, that was refused at `step` before anybody asked for a key.
+    pub(crate) fn turned_away(&self, origin: &Origin, step: &'static str) {
+        if let Some(audit) = &self.1 {
+            audit.note_repeated(origin, "anonymous", &format!("request.{step}"), "");
+        }
     }
 
     /// Notes one refused callback.
@@ -55,6 +69,10 @@ impl Rejections {
             expected_receive_id, found_receive_id, "a callback was refused"
         );
         self.0.metrics.refused_at(step);
+        // 503 is our own fault.
+        if let (Some(audit), true) = (&self.1, status != 503) {
+            audit.note_repeated(origin, "anonymous", &format!("callback.{step}"), source.unwrap_or_default());
+        }
         if let Some(source) = source {
             let figures = self.0.metrics.source(source);
             if status == 503 { figures.busy.increment(1) } else { figures.refused.increment(1) }

@@ -7,7 +7,8 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    channels, deliveries, events, handlers, messages, metrics, rejections, reload, status,
+    audit, channels, deliveries, events, handlers, keys, messages, metrics, platform_addresses, rejections,
+    reload, status, users,
 };
 use crate::http::auth::guarded;
 use crate::http::openapi::{self, DocumentText};
@@ -22,6 +23,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(channels::routes())
         .merge(events::routes())
         .merge(rejections::routes())
+        .merge(platform_addresses::routes())
         .merge(deliveries::routes())
         .merge(handlers::routes())
         .merge(status::routes())
@@ -30,7 +32,10 @@ fn api() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
         .merge(guarded(Role::Operator, messages::acting()))
-        .merge(guarded(Role::Admin, reload::routes()))
+        .merge(guarded(
+            Role::Admin,
+            reload::routes().merge(keys::routes()).merge(audit::routes()).merge(users::routes()),
+        ))
 }
 
 /// The OpenAPI document.

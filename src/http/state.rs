@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 
 use crate::clock::Clock;
 use crate::http::api::channels::SharedChannels;
+use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::api::status::{ServiceFacts, StatusState};
 use crate::http::audit::Audit;
@@ -18,6 +19,7 @@ use crate::http::health::Health;
 use crate::http::json_body::JsonBodies;
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
+use crate::http::platform_addresses::PlatformAddresses;
 use crate::intake::Intake;
 use crate::messages::Messages;
 use crate::source::Sources;
@@ -47,12 +49,16 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// Who may call the API.
     pub keys: ApiKeys,
+    /// Makes new ones.
+    pub key_maker: KeyMaker,
     /// Who did what.
     pub audit: Audit,
     /// Where orders to reload go.
     pub reload: ReloadOrders,
     /// The callback routes; `None`: `webhook.enabled` is false.
     pub callbacks: Option<CallbackState>,
+    /// Where the platform says it calls from.
+    pub platform: PlatformAddresses,
     /// Proofs of domain ownership by file name.
     pub verify_files: Arc<BTreeMap<String, String>>,
     /// The budget over all bodies.
@@ -78,6 +84,9 @@ part!(Store, state => state.store.clone());
 part!(Arc<ArcSwap<Sources>>, state => state.sources.clone());
 part!(Health, state => state.health.clone());
 part!(Arc<Metrics>, state => state.metrics.clone());
+part!(ApiKeys, state => state.keys.clone());
+part!(KeyMaker, state => state.key_maker.clone());
+part!(PlatformAddresses, state => state.platform.clone());
 part!(Audit, state => state.audit.clone());
 part!(ReloadOrders, state => state.reload.clone());
 part!(Arc<BTreeMap<String, String>>, state => state.verify_files.clone());

@@ -62,7 +62,7 @@ impl Watch {
             };
             self.tidy(looks);
             self.look(looks.is_multiple_of(COUNT_EVERY)).await;
-            self.write().await;
+            self.write(stopping).await;
             if stopping {
                 return;
             }
@@ -104,10 +104,10 @@ impl Watch {
         }
     }
 
-    async fn write(&self) {
+    async fn write(&self, all: bool) {
         for (what, written) in [
             ("rejections", self.rejections.write(&self.store).await),
-            ("audit rows", self.audit.write(&self.store).await),
+            ("audit rows", self.audit.write(&self.store, all).await),
         ] {
             if let Err(error) = written {
                 tracing::warn!(%error, "{what} could not be written; they wait");

@@ -93,6 +93,25 @@ impl Engine {
         }
     }
 
+    /// What takes an event out of the index by user, before its user is forgotten.
+    pub(super) fn forget_event_of_user(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &["DELETE FROM event_user_index WHERE (segment, user_id, seq) IN \
+                               (SELECT seq >> 15, user_id, seq FROM events WHERE id = ?)"],
+            // Its index is over the column itself.
+            Self::MySql => &[],
+        }
+    }
+
+    /// What makes the engine overwrite the bytes it frees, or not any more. MySQL has no such order.
+    pub(super) fn overwrite_freed(self, on: bool) -> Option<&'static str> {
+        match (self, on) {
+            (Self::Sqlite, true) => Some("PRAGMA secure_delete = ON"),
+            (Self::Sqlite, false) => Some("PRAGMA secure_delete = OFF"),
+            (Self::MySql, _) => None,
+        }
+    }
+
     /// Sets up a connection that reads (MySQL: and writes).
     pub(super) async fn prepare_reader(self, conn: &mut AnyConnection) -> Result<(), sqlx::Error> {
         match self {

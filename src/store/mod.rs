@@ -5,11 +5,13 @@
 //! should happen.
 
 mod add_messages;
+mod alerts;
 mod audit;
 mod connect;
 mod counts;
 mod deliveries;
 mod engine;
+mod erase;
 mod error;
 mod event_index;
 mod event_list;
@@ -42,6 +44,7 @@ pub use audit::{AuditFilter, AuditRow};
 pub use counts::{COUNT_MAX, StoreCounts};
 pub use deliveries::{DeliveryFilter, DeliveryResult};
 pub use engine::Engine;
+pub use erase::EvidencePlace;
 pub use error::StoreError;
 pub use events::{EventFilter, NewEvent, Recorded, StoredEvent};
 pub use keys::{ApiKeyRow, Role};

@@ -154,14 +154,14 @@ fn a_broken_set_up_ends_at_once_with_one_line_that_names_the_cause() {
         ),
         (
             &[("DATABASE_URL", "mysql://u:hunter2@127.0.0.1:1/d")],
-            "spool: {enabled: false}",
+            "{webhook: {port: 0}, spool: {enabled: false}}",
             "serve",
             1,
             "cannot use the database mysql://u:***@127.0.0.1:1/d: ",
         ),
         (
             &[("DATABASE_URL", "sqlite:n.yaml/x.db")],
-            "",
+            "webhook: {port: 0}",
             "serve",
             1,
             "cannot use the database sqlite:n.yaml/x.db: ",

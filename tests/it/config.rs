@@ -227,9 +227,9 @@ fn the_database_is_taken_from_mysql_variables_when_there_is_a_host() {
     assert_eq!(
         problems(SHIPPED, &[("MYSQL_HOST", "db"), ("MYSQL_PORT", "x")]),
         [
-            "n.yaml:32:8: database.url: variable MYSQL_USER is not set, but MYSQL_HOST is",
-            "n.yaml:32:8: database.url: variable MYSQL_DATABASE is not set, but MYSQL_HOST is",
-            "n.yaml:32:8: database.url: variable MYSQL_PORT should be a port number",
+            "n.yaml:39:8: database.url: variable MYSQL_USER is not set, but MYSQL_HOST is",
+            "n.yaml:39:8: database.url: variable MYSQL_DATABASE is not set, but MYSQL_HOST is",
+            "n.yaml:39:8: database.url: variable MYSQL_PORT should be a port number",
         ]
     );
 }

@@ -11,7 +11,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "databases: {}",
         &[
-            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, spool, redis, auth, channels, limits, logging, retention, endpoints",
+            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, spool, redis, auth, channels, limits, logging, retention, alerts, endpoints",
         ],
     ),
     (
@@ -44,7 +44,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "service: {environment: test}",
-        &["n.yaml:1:24: service.environment: `test` should be production or development"],
+        &["n.yaml:1:24: service.environment: `test` should be production, staging or development"],
     ),
     (
         "service: {name: '${NOPE}'}\nredis: {url: '${A}${B}'}",

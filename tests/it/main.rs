@@ -8,8 +8,10 @@
 #![expect(clippy::too_many_lines, reason = "a story is told in one piece")]
 #![expect(clippy::disallowed_methods, reason = "a test waits for real things, and not for ever")]
 
+mod alerts;
 mod api;
 mod auth;
+mod backup;
 mod callbacks;
 mod check;
 mod cli;
@@ -17,6 +19,7 @@ mod config;
 mod config_mistakes;
 mod custom_source;
 mod database;
+mod deploy;
 mod desk;
 mod dispatch;
 mod documents;
@@ -28,13 +31,18 @@ mod fuzz_smoke;
 mod gateway;
 mod hangup;
 mod intake;
+mod keys;
 mod kill;
 mod kill_history;
 mod ledger;
 mod limits;
 mod mariadb;
 mod metrics;
+mod monitoring;
+mod nginx;
 mod openapi;
+mod platform_addresses;
+mod privacy;
 mod repeats;
 mod rest;
 mod retention;

@@ -14,6 +14,7 @@ use wecom_gateway::clock::Clock;
 use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Targets};
 use wecom_gateway::entropy::Entropy;
 use wecom_gateway::http::api::channels::ChannelFacts;
+use wecom_gateway::http::api::keys::KeyMaker;
 use wecom_gateway::http::api::reload::{ReloadOrder, ReloadOrders};
 use wecom_gateway::http::api::status::ServiceFacts;
 use wecom_gateway::http::audit::Audit;
@@ -135,7 +136,8 @@ impl Site {
         let (orders, reload) = ReloadOrders::channel();
         let state = state(&setup, &store, &clock, &entropy, &ids, orders);
         let (health, metrics) = (state.health.clone(), state.metrics.clone());
-        let rejections = Rejections::new(metrics.clone(), clock.clone(), ids.clone());
+        let rejections =
+            Rejections::new(metrics.clone(), clock.clone(), ids.clone()).audited(state.audit.clone());
         let state = HttpState { callbacks: callbacks(&setup, &state, &rejections, &ids), ..state };
         let (keys, audit, budget, intake) =
             (state.keys.clone(), state.audit.clone(), state.budget.clone(), state.intake.clone());
@@ -239,9 +241,11 @@ fn state(
         health: Health::default(),
         metrics,
         keys: ApiKeys::new(configured, store.clone(), audit.clone(), clock.clone(), wrong_per_minute),
+        key_maker: KeyMaker { ids: ids.clone(), entropy: entropy.clone() },
         audit,
         reload,
         callbacks: None,
+        platform: setup.peers.platform.clone(),
         verify_files: Arc::new(setup.verify_files.clone()),
         budget: ByteBudget::new(setup.limits.bodies_in_flight_bytes_max),
         limits: setup.limits.clone(),

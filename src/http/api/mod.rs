@@ -3,13 +3,17 @@
 //! Handlers read a request, ask one part of the gateway, and show its answer; they decide nothing. A caller whose
 //! key is for some sources sees what belongs to those, and of the rest not even that it exists.
 
+pub(super) mod audit;
 pub mod channels;
 pub(super) mod deliveries;
 pub(super) mod events;
 pub(super) mod handlers;
+pub mod keys;
 mod listing;
 pub(super) mod messages;
 pub(super) mod metrics;
+pub(super) mod platform_addresses;
 pub(super) mod rejections;
 pub mod reload;
 pub mod status;
+pub(super) mod users;

@@ -38,7 +38,7 @@ async fn check(role: Role, mut request: Request, next: Next) -> Result<Response,
     let keys = request.extensions().get::<ApiKeys>().cloned().ok_or_else(closed)?;
     let caller = keys.caller(request.headers(), &origin).await?;
     if caller.role < role {
-        keys.audit().note(&origin, &caller.actor, "role.refused", request.uri().path());
+        keys.audit().note_repeated(&origin, &caller.actor, "role.refused", request.uri().path());
         return Err(Problem::forbidden("the key's role is not enough for this route"));
     }
     request.extensions_mut().insert(caller);

@@ -88,7 +88,10 @@ impl ApiKeys {
                 None => Err(self.wrong(origin)),
             },
             None if keyless::is_local(headers, origin) && !self.any_key().await? => Ok(Caller::local()),
-            None => Err(Problem::unauthorized()),
+            None => {
+                self.0.audit.note_repeated(origin, "anonymous", "api_key.missing", "");
+                Err(Problem::unauthorized())
+            }
         }
     }
 
@@ -104,7 +107,7 @@ impl ApiKeys {
     /// A right key always passes: it cannot be guessed, and an office behind one address is not to be locked out
     /// by one wrong script in it. The limit keeps the audit and the store from being flooded.
     fn wrong(&self, origin: &Origin) -> Problem {
-        self.0.audit.note(origin, "anonymous", "api_key.refused", "");
+        self.0.audit.note_repeated(origin, "anonymous", "api_key.refused", "");
         match self.0.wrong.take(origin.client) {
             Ok(()) => Problem::unauthorized(),
             Err(seconds) => Problem::too_many(seconds),
@@ -143,6 +146,11 @@ impl ApiKeys {
         if believed.callers.len() < REMEMBERED_MAX {
             believed.callers.insert(hash, (caller, now_ms + BELIEVED_MS));
         }
+    }
+
+    /// Whether nobody has made a key, here or in the configuration.
+    pub(crate) async fn none_yet(&self) -> Result<bool, StoreError> {
+        Ok(!self.any_key().await?)
     }
 
     /// Whether any key is in use, in the configuration or in the store.

@@ -8,6 +8,7 @@
 //! `DELETE /_fake/requests`, `POST` and `DELETE /_fake/faults`, `GET /_fake/faults`, `POST /_fake/robots`,
 //! `POST /_fake/callback`.
 
+mod addresses;
 mod faults;
 mod routes;
 mod world;
@@ -131,6 +132,11 @@ impl FakeWecom {
     /// Makes a company with an app exist.
     pub fn add_app(&self, corp_id: &str, secret: &str) {
         self.shared.world().add_app(corp_id, secret);
+    }
+
+    /// Says that callbacks come from these addresses.
+    pub fn set_callback_ips(&self, addresses: &[&str]) {
+        self.shared.world().callback_ips = addresses.iter().map(|address| (*address).to_owned()).collect();
     }
 
     /// Lets something go wrong.

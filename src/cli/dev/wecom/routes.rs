@@ -31,6 +31,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/_fake/robots", post(add_robot))
         .route("/_fake/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/_fake/callback", post(callback))
+        .merge(super::addresses::routes())
         .with_state(shared)
 }
 

@@ -66,6 +66,8 @@ pub(super) struct World {
     apps: BTreeMap<String, String>,
     requests: VecDeque<RobotRequest>,
     tokens: u64,
+    /// What `getcallbackip` says.
+    pub(super) callback_ips: Vec<String>,
 }
 
 #[derive(Debug, Default)]

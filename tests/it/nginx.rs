@@ -1,0 +1,308 @@
+//! The shipped nginx site in front of the real gateway, with a certificate made on the spot.
+
+use std::collections::BTreeSet;
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use crate::gateway::{Folder, Gateway, Platform, Setup, text_message};
+use crate::rest::Rest;
+
+const SITE: &str = include_str!("../../nginx/wecom-gateway.conf");
+const UPSTREAM: &str = include_str!("../../nginx/upstream.conf");
+const UPSTREAM_DOCKER: &str = include_str!("../../nginx/upstream.docker.conf");
+const API: &str = "/api/v1/webhooks/wechat/api";
+
+/// nginx with the shipped files; only ports and folders differ from a real machine.
+struct Nginx {
+    process: Child,
+    folder: Folder,
+    port: u16,
+    plain_port: u16,
+}
+
+impl Nginx {
+    /// Starts it with the text of `upstream.conf`.
+    fn start(upstream: &str) -> Self {
+        let (folder, port, plain_port) = (Folder::new("nginx"), free_port(), free_port());
+        let main = write_files(folder.path(), upstream, port, plain_port);
+        let process = Command::new(nginx())
+            .args(["-c", &main.display().to_string(), "-e", "stderr"])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed");
+        let mut waits = 0..1_000;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(waits.next().is_some(), "nginx does not listen: {}", check(&main));
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Self { process, folder, port, plain_port }
+    }
+
+    /// What curl makes of `target`: the status, and the answer's head and body.
+    fn ask(&self, target: &str, options: &[&str]) -> (u16, String) {
+        let url = format!("https://127.0.0.1:{}{target}", self.port);
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--include", "--max-time", "20", "--cacert"]);
+        command.arg(self.folder.path().join("fullchain.pem")).args(options).arg(url);
+        let output = command.output().expect("curl is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        (status, text)
+    }
+
+    /// Posts a sealed text message of sender `user-ID`.
+    fn post(&self, id: u64, options: &[&str]) -> (u16, String) {
+        let (query, body) = Platform::app().seal(&text_message(&format!("user-{id}"), id, "through nginx"));
+        let options = [&["--data-binary", &body], options].concat();
+        self.ask(&format!("{API}?{query}"), &options)
+    }
+
+    /// `openssl s_client` with one protocol version, everything weak allowed on its own side.
+    fn handshake(&self, version: &str) -> String {
+        let to = format!("127.0.0.1:{}", self.port);
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &to, version, "-cipher", "ALL:@SECLEVEL=0"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl is installed");
+        both(&output)
+    }
+
+    fn logs(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("access.log") + &read("error.log")
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+fn nginx() -> &'static str {
+    if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" }
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Writes site, upstream, certificate and a main file; gives the main file.
+fn write_files(folder: &Path, upstream: &str, port: u16, plain_port: u16) -> PathBuf {
+    let place = folder.display().to_string();
+    let site = SITE
+        .replace("/etc/nginx/wecom-gateway", &place)
+        .replace("/var/log/nginx", &place)
+        .replace("listen [::]:443 ssl default_server;", "")
+        .replace("listen [::]:80 default_server;", "")
+        .replace("listen 443 ", &format!("listen 127.0.0.1:{port} "))
+        .replace("listen 80 ", &format!("listen 127.0.0.1:{plain_port} "));
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = kinds.map(|kind| format!("{kind}_temp_path {place}/{kind};")).concat();
+    let main = format!(
+        "daemon off; master_process off; pid {place}/pid; events {{}} http {{ {temporary} include {place}/site; }}"
+    );
+    for (name, text) in [("site", site.as_str()), ("upstream.conf", upstream), ("main", &main)] {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .arg("-keyout")
+        .arg(folder.join("privkey.pem"))
+        .arg("-out")
+        .arg(folder.join("fullchain.pem"))
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.expect("openssl is installed").success());
+    folder.join("main")
+}
+
+/// `nginx -t` of the file `main`.
+fn check(main: &Path) -> String {
+    let output = Command::new(nginx()).args(["-t", "-e", "stderr", "-c"]).arg(main).output();
+    both(&output.expect("nginx is installed"))
+}
+
+/// The shipped upstream with other replicas.
+fn upstream_of(ports: &[u16]) -> String {
+    let line = "server 127.0.0.1:8080 max_fails=2 fail_timeout=2s;";
+    let lines: Vec<String> = ports.iter().map(|port| line.replace("8080", &port.to_string())).collect();
+    assert!(UPSTREAM.contains(&format!("    {line}\n")));
+    UPSTREAM.replacen(line, &lines.join("\n"), 1)
+}
+
+fn behind_a_proxy(more: &str) -> Setup {
+    Setup { webhook: format!("trusted_proxies: [127.0.0.1], {more}"), ..Setup::default() }
+}
+
+#[test]
+fn nginx_accepts_the_shipped_files() {
+    for upstream in [UPSTREAM, UPSTREAM_DOCKER] {
+        let folder = Folder::new("nginx-t");
+        let main = write_files(folder.path(), upstream, free_port(), free_port());
+        let said = check(&main);
+        assert!(said.contains("test is successful") && !said.contains("[warn]"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn only_modern_tls_and_only_public_routes_pass() {
+    let gateway = Gateway::start("nginx", behind_a_proxy("verify_files: {WW_verify_a1.txt: proof}, "));
+    let nginx = Nginx::start(&upstream_of(&[gateway.address().port()]));
+
+    for refused in ["-tls1", "-tls1_1"] {
+        let said = nginx.handshake(refused);
+        assert!(said.contains("alert protocol version"), "{refused}: {said}");
+    }
+    for (spoken, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let said = nginx.handshake(spoken);
+        assert!(said.contains(&format!("New, {name}, Cipher is")) && !said.contains("(NONE)"), "{said}");
+    }
+
+    let (status, text) = nginx.post(1, &[]);
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("Strict-Transport-Security: max-age=31536000"), "{text}");
+    for (target, expected) in [
+        ("/health", 200),
+        ("/health/ready", 200),
+        ("/WW_verify_a1.txt", 200),
+        ("/api/v1/messages", 404),
+        ("/api/v1/events?limit=1", 404),
+        ("/api/v1/webhooks/handlers", 404),
+        ("/api/v1/webhooks/../messages", 404),
+        ("/api/v1/webhooks/wechat/api/../../../status", 404),
+        ("/api/v1/status", 404),
+        ("/metrics", 404),
+        ("/health/../metrics", 404),
+        ("/v1/webhook/Config", 404),
+        ("/", 404),
+    ] {
+        let (status, text) = nginx.ask(target, &["--path-as-is"]);
+        assert_eq!(status, expected, "{target}: {text}");
+        assert!(expected == 200 || text.contains("<center>nginx</center>"), "not nginx itself: {text}");
+    }
+    assert_eq!(nginx.ask(API, &["--request", "DELETE"]).0, 403);
+
+    let large = nginx.folder.path().join("large");
+    for (bytes, expected) in [(1_048_576, 400), (1_048_577, 413)] {
+        std::fs::write(&large, vec![b'x'; bytes]).expect("written");
+        let body = format!("@{}", large.display());
+        assert_eq!(nginx.ask(API, &["--data-binary", &body]).0, expected, "{bytes} bytes");
+    }
+
+    let plain = Rest::new(([127, 0, 0, 1], nginx.plain_port).into(), None);
+    let answer = plain.get("/health?a=1").await;
+    assert_eq!((answer.status, answer.header("location")), (301, Some("https://localhost/health?a=1")));
+    assert_eq!(plain.send("POST", API, "", b"x").await.status, 403);
+}
+
+#[tokio::test]
+async fn the_true_client_is_seen_and_a_forged_one_is_not() {
+    let gateway = Gateway::start("nginx-xff", behind_a_proxy("allow: [127.0.0.5], "));
+    let nginx = Nginx::start(&upstream_of(&[gateway.address().port()]));
+    for (number, (from, header, expected)) in [
+        ("127.0.0.5", "X-Nothing: 1", 200),
+        ("127.0.0.6", "X-Nothing: 1", 403),
+        ("127.0.0.6", "X-Forwarded-For: 127.0.0.5", 403),
+        ("127.0.0.6", "X-Real-IP: 127.0.0.5", 403),
+        ("127.0.0.6", "Forwarded: for=127.0.0.5", 403),
+        ("127.0.0.5", "X-Forwarded-For: 127.0.0.6", 200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = u64::try_from(number).expect("small");
+        let (status, text) = nginx.post(id, &["--interface", from, "--header", header]);
+        assert_eq!(status, expected, "{from} {header}: {text}");
+    }
+    let rejections = Rest::new(gateway.address(), None);
+    crate::site::until(async || {
+        let found = rejections.json("/api/v1/rejections").await.to_string();
+        found.contains("\"127.0.0.6\"") && !found.contains("\"127.0.0.5\"")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_post_goes_to_the_next_replica_when_one_is_dead_and_nothing_of_its_query_is_logged() {
+    let mut first = Gateway::start("nginx-first", behind_a_proxy(""));
+    let second = Gateway::start("nginx-second", behind_a_proxy(""));
+    let nginx = Nginx::start(&upstream_of(&[first.address().port(), second.address().port()]));
+    let post = |ids: std::ops::Range<u64>| {
+        for id in ids {
+            let (status, text) = nginx.post(id, &[]);
+            assert_eq!(status, 200, "{id}: {text}");
+        }
+    };
+    post(0..10);
+    let shared = stored(&second).await.len();
+    assert!((1..10).contains(&shared), "both replicas take part, the second took {shared}");
+    first.kill();
+    post(10..30);
+    let found = stored(&second).await;
+    assert!(
+        (10..30).all(|id| found.contains(&id)),
+        "all that came after the death are with the second: {found:?}"
+    );
+
+    drop(second);
+    assert_eq!(nginx.post(30, &[]).0, 502, "a failure of both goes to the error log, if anywhere");
+    let logs = nginx.logs();
+    assert!(logs.contains(&format!("\"path\":\"{API}\"")) && logs.contains("\"status\":\"502\""), "{logs}");
+    for secret in ["msg_signature", "timestamp=", "nonce=", "?"] {
+        assert!(!logs.contains(secret), "{secret} in {logs}");
+    }
+}
+
+#[tokio::test]
+async fn in_docker_replicas_are_found_by_name_and_a_dead_one_is_passed_over() {
+    let gateway = Gateway::start("nginx-docker", behind_a_proxy(""));
+    let names = UdpSocket::bind("127.0.0.1:0").expect("a name server's port");
+    let server = names.local_addr().expect("its address");
+    // Nobody listens at 127.0.0.9 on the gateway's port.
+    std::thread::spawn(move || answer_names(&names, &[[127, 0, 0, 9], [127, 0, 0, 1]]));
+    let upstream = UPSTREAM_DOCKER
+        .replace("127.0.0.11", &server.to_string())
+        .replace("gateway:8080", &format!("gateway:{}", gateway.address().port()));
+    let nginx = Nginx::start(&upstream);
+    for id in 0..10 {
+        let (status, text) = nginx.post(id, &[]);
+        assert_eq!(status, 200, "{id}: {text}");
+    }
+    assert_eq!(stored(&gateway).await.len(), 10);
+    assert!(nginx.logs().contains("127.0.0.9:"), "the dead replica was tried: {}", nginx.logs());
+}
+
+/// The messages that a gateway has stored, by the number of their sender.
+async fn stored(gateway: &Gateway) -> BTreeSet<u64> {
+    let events = Rest::new(gateway.address(), None).json("/api/v1/events?limit=100").await;
+    let ids = events["data"].as_array().expect("a list").iter();
+    ids.filter_map(|event| event["user_id"].as_str()?.strip_prefix("user-")?.parse().ok()).collect()
+}
+
+/// A name server that knows one answer.
+fn answer_names(socket: &UdpSocket, addresses: &[[u8; 4]]) {
+    let mut buffer = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        let query = &buffer[..length];
+        let name = query[12..].iter().position(|byte| *byte == 0).expect("a name's end");
+        let count = u8::try_from(addresses.len()).expect("few");
+        let mut answer = [&query[..2], &[0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0]].concat();
+        answer.extend_from_slice(&query[12..12 + name + 5]);
+        for address in addresses {
+            // The name above, an address of the Internet, good for 1 s, 4 bytes.
+            answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+            answer.extend_from_slice(address);
+        }
+        let _client_gone = socket.send_to(&answer, from);
+    }
+}
