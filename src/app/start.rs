@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::front::{self, Behind};
 use super::reload::Reloader;
-use super::settings::{self, ChannelParts};
+use super::settings::{self, ChannelParts, Tools};
 use super::{GatewayBuilder, Running, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
@@ -36,8 +36,9 @@ pub(super) async fn start(
     let GatewayBuilder { file, custom, hooks, publish } = builder;
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let ids = IdMaker::new(clock.clone(), entropy.clone());
+    let tools = Tools::new(&clock, &entropy);
     let ChannelParts { sources, targets, channels, facts } =
-        settings::channels(&config, &custom).map_err(StartError::Channels)?;
+        settings::channels(&config, &custom, &tools).map_err(StartError::Channels)?;
     let address = SocketAddr::new(config.webhook.host, config.webhook.port);
     let listener = http::server::bind(address).map_err(|source| StartError::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
@@ -80,7 +81,7 @@ pub(super) async fn start(
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
     let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
-    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
+    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, tools };
     let upkeep = Upkeep::new(store.clone(), config.retention.clone(), clock.clone());
     let tasks = vec![
         tokio::spawn(watch.run(background.clone())),

@@ -95,6 +95,15 @@ impl Transport {
             .post(url.expose())
             .header(reqwest::header::CONTENT_TYPE, "application/json; charset=utf-8")
             .body(body);
+        self.exchange(request).await
+    }
+
+    /// Gets `url`.
+    pub async fn get(&self, url: &Secret) -> Exchange {
+        self.exchange(self.client.get(url.expose())).await
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Exchange {
         match request.send().await {
             Ok(answer) => self.read(answer).await,
             Err(error) => {

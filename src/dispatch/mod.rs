@@ -7,6 +7,7 @@
 //! target is reached, in [`crate::channel`].
 
 mod attempt;
+mod duplicate;
 mod lane;
 mod ownership;
 mod queue;
@@ -45,11 +46,13 @@ pub struct DispatchSettings {
     pub scan_ms: u64,
     /// Requests under way at once, over all targets.
     pub attempts_in_flight_max: usize,
+    /// Requests under way at once through one app.
+    pub app_in_flight_max: usize,
 }
 
 impl Default for DispatchSettings {
     fn default() -> Self {
-        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64 }
+        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64, app_in_flight_max: 8 }
     }
 }
 

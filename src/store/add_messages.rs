@@ -72,6 +72,9 @@ fn check(new: &NewMessage) -> Result<(), StoreError> {
     fits("message_type", &message.message_type, width::WORD)?;
     fits("idempotency_key", message.idempotency_key.as_deref().unwrap_or(""), width::REFERENCE)?;
     fits("target_id", &new.delivery.target_id, width::SOURCE)?;
+    for reference in &new.references {
+        fits("reference", reference, width::REFERENCE)?;
+    }
     for recipient in &message.recipients {
         fits("recipient", recipient, width::PERSON)?;
     }
@@ -134,6 +137,11 @@ async fn insert(conn: &mut AnyConnection, added: &[&NewMessage]) -> Result<(), S
         to.add(message.as_str())
     };
     RECIPIENTS.rows(conn, &Vec::from_iter(recipients), bind_recipient).await?;
+    let mut references = Vec::new();
+    for new in added {
+        references.extend(new.references.iter().map(|reference| (new.message.id.clone(), reference.clone())));
+    }
+    insert_references(conn, &Vec::from_iter(&references)).await?;
     let deliveries: Vec<_> = added.iter().map(|new| &new.delivery).collect();
     insert_deliveries(conn, &deliveries).await?;
     let evidence: Vec<_> = added.iter().map(|new| &new.evidence).collect();

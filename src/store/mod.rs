@@ -6,6 +6,7 @@
 
 mod add_messages;
 mod audit;
+mod card_codes;
 mod connect;
 mod counts;
 mod deliveries;
@@ -37,6 +38,7 @@ mod width;
 mod write;
 
 pub use audit::{AuditFilter, AuditRow};
+pub use card_codes::CardCode;
 pub use counts::{COUNT_MAX, StoreCounts};
 pub use deliveries::{DeliveryFilter, DeliveryResult};
 pub use engine::Engine;

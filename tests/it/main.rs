@@ -9,6 +9,8 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for real things, and not for ever")]
 
 mod api;
+mod app;
+mod app_sends;
 mod auth;
 mod callbacks;
 mod check;

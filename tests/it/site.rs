@@ -256,6 +256,8 @@ fn channel(name: &str, sends: bool) -> ChannelFacts {
         sends,
         receives: true,
         per_minute_max: sends.then_some(20),
+        per_member: None,
+        token: None,
     }
 }
 

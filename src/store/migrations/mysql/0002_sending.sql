@@ -1,0 +1,7 @@
+-- What an interactive card of an app can be changed with: once, within 72 hours of its sending.
+CREATE TABLE IF NOT EXISTS card_codes (
+  message_id VARCHAR(32)   NOT NULL PRIMARY KEY,
+  code       VARCHAR(1024) NOT NULL,
+  at_ms      BIGINT        NOT NULL,
+  spent_ms   BIGINT
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
