@@ -93,7 +93,7 @@ pub(super) fn channels(
 /// What people may know of a channel.
 fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>) -> ChannelFacts {
     let (sends, per_minute_max, token) = match sending {
-        Some(SendChannel::Robot) => (true, Some(PACE.count), None),
+        Some(SendChannel::Robot(_)) => (true, Some(PACE.count), None),
         Some(SendChannel::App(app)) => (true, None, Some(app.token_of())),
         _ => (false, None, None),
     };
@@ -124,7 +124,8 @@ fn way_out(
         ChannelKindConfig::Robot(robot) => {
             let address = RobotAddress::parse(&robot.webhook_url, BASE_URL_DEFAULT)
                 .map_err(|error| format!("channel {name}: {error}"))?;
-            Ok((Target::robot(name, Robot::new(address, transport.clone())), SendChannel::Robot))
+            let robot = Robot::new(address, transport.clone());
+            Ok((Target::robot(name, robot.clone()), SendChannel::Robot(robot)))
         }
         ChannelKindConfig::App(app) => {
             let credentials = Credentials {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::access_token::AccessToken;
 use super::transport::{Exchange, Transport};
 use super::verdict::{REST_MS, Verdict, judge};
@@ -15,6 +17,7 @@ use crate::clock::Clock;
 use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
 use crate::domain::outcome::{Outcome, RefusedRecipient, RetryCause, Try};
 use crate::secret::Secret;
+use crate::wecom::api::media::MediaKind;
 use crate::wecom::api::sent::SentAnswer;
 use crate::wecom::errcode::ErrcodeClass;
 
@@ -90,8 +93,32 @@ impl App {
         tried
     }
 
+    /// Uploads a file: `body` is a form (`content_type` says which) with the file under `media`. The platform's answer.
+    pub async fn upload(&self, kind: MediaKind, content_type: &str, body: Bytes) -> (Try, Bytes) {
+        let method = format!("media/upload?type={}", kind.as_str());
+        let verdict = self.exchange(&method, |url| {
+            let (transport, body) = (self.transport.clone(), body.clone());
+            async move { transport.post(&url, content_type, body).await }
+        });
+        let verdict = verdict.await;
+        (verdict.tried, verdict.body)
+    }
+
+    /// One call of the API with a JSON body.
+    async fn call(&self, method: &str, body: &str) -> Verdict {
+        self.exchange(method, |url| {
+            let (transport, body) = (self.transport.clone(), body.to_owned());
+            async move { transport.post_json(&url, body).await }
+        })
+        .await
+    }
+
     /// One call of the API, with a fresh token if the platform takes the old one no more.
-    pub(super) async fn call(&self, method: &str, body: &str) -> Verdict {
+    async fn exchange<F: Future<Output = Exchange>>(
+        &self,
+        method: &str,
+        post: impl Fn(Secret) -> F,
+    ) -> Verdict {
         let began_ms = self.clock.steady_ms();
         let whole_ms = self.transport.attempt_timeout_ms();
         let mut verdict = Verdict::from(unsent("not tried".to_owned()));
@@ -104,7 +131,7 @@ impl App {
                 }
             };
             let url = self.url(method, &token);
-            let exchange = within(post_ms, self.transport.post_json(&url, body.to_owned())).await;
+            let exchange = within(post_ms, post(url)).await;
             let late = || Exchange::Lost { http_status: None, why: "no answer in time".to_owned() };
             verdict = self.cleaned(judge(exchange.unwrap_or_else(late)), &token);
             if verdict.class != Some(ErrcodeClass::RefreshToken) {
@@ -123,7 +150,8 @@ impl App {
 
     fn url(&self, method: &str, token: &Secret) -> Secret {
         let base = self.token.base_url();
-        Secret::new(format!("{base}/cgi-bin/{method}?access_token={}", token.expose()))
+        let mark = if method.contains('?') { '&' } else { '?' };
+        Secret::new(format!("{base}/cgi-bin/{method}{mark}access_token={}", token.expose()))
     }
 
     /// Without the token or the secret, should somebody have echoed them.

@@ -4,6 +4,7 @@
 //! and no deduplication: a request whose answer was lost may have been shown to everybody in the chat.
 //! Protocol: developer.work.weixin.qq.com/document/path/99110 (消息推送配置说明).
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::channel::transport::Transport;
@@ -12,6 +13,7 @@ use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
 use crate::domain::outcome::Try;
 use crate::domain::pace::PaceLimit;
 use crate::secret::Secret;
+use crate::wecom::api::media::MediaKind;
 
 /// WeCom takes 20 messages a minute from one robot; whether its minute slides is not documented, so ours does,
 /// with a margin.
@@ -78,6 +80,11 @@ impl RobotAddress {
         format!("{start:08x}")
     }
 
+    /// Where files for it are uploaded to: beside where it is sent to.
+    fn upload_url(&self) -> String {
+        self.url.expose().replacen("/webhook/send?", "/webhook/upload_media?", 1)
+    }
+
     /// `text` without the key, should somebody have echoed it.
     fn redact(&self, text: &str) -> String {
         text.replace(self.key.expose(), "***")
@@ -112,13 +119,29 @@ impl Robot {
         self.transport.attempt_timeout_ms()
     }
 
-    /// Sends one message: `body` is what `webhook/send` takes.
-    pub async fn deliver(&self, body: &str) -> Try {
-        let exchange = self.transport.post_json(&self.address.url, body.to_owned()).await;
-        let mut tried = judge(exchange).tried;
+    /// Uploads a file for this robot: `body` is a form (`content_type` says which) with the file under `media`. The
+    /// platform's answer.
+    pub async fn upload(&self, kind: MediaKind, content_type: &str, body: Bytes) -> (Try, Bytes) {
+        let url = Secret::new(format!("{}&type={}", self.address.upload_url(), kind.as_str()));
+        let verdict = judge(self.transport.post(&url, content_type, body).await);
+        (self.cleaned(verdict.tried), verdict.body)
+    }
+
+    /// Whether this is the robot's key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.address.key.matches(key)
+    }
+
+    fn cleaned(&self, mut tried: Try) -> Try {
         tried.error = tried.error.map(|text| cut(&self.address.redact(&text), TEXT_BYTES_MAX).to_owned());
         tried.answer = tried.answer.map(|text| self.address.redact(&text));
         tried
+    }
+
+    /// Sends one message: `body` is what `webhook/send` takes.
+    pub async fn deliver(&self, body: &str) -> Try {
+        let exchange = self.transport.post_json(&self.address.url, body.to_owned()).await;
+        self.cleaned(judge(exchange).tried)
     }
 }
 

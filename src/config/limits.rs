@@ -58,6 +58,7 @@ fn http(section: &mut Section<'_, '_>) -> HttpLimits {
         body_bytes_max: section.number("body_bytes_max", BODY_BYTES, of.body_bytes_max),
         api_body_bytes_max: section.number("api_body_bytes_max", BODY_BYTES, of.api_body_bytes_max),
         send_body_bytes_max: section.number("send_body_bytes_max", BODY_BYTES, of.send_body_bytes_max),
+        upload_bytes_max: section.number("upload_bytes_max", KIB..=32 * MIB, of.upload_bytes_max),
         bodies_in_flight_bytes_max: section.number(
             "bodies_in_flight_bytes_max",
             16 * MIB..=1024 * MIB,

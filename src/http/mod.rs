@@ -10,6 +10,7 @@ pub mod auth;
 pub mod body;
 pub mod budget;
 pub mod callbacks;
+mod compat;
 mod connection;
 pub mod gate;
 pub mod health;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use axum::{Extension, Router};
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,9 +11,10 @@ use crate::http::api::{
     channels, deliveries, events, handlers, messages, metrics, rejections, reload, status,
 };
 use crate::http::auth::guarded;
+use crate::http::json_body::SendBodies;
 use crate::http::openapi::{self, DocumentText};
 use crate::http::state::HttpState;
-use crate::http::{callbacks, public};
+use crate::http::{callbacks, compat, public};
 use crate::store::Role;
 
 /// Routes that ask for a key.
@@ -43,11 +45,13 @@ pub fn router(state: HttpState) -> Router {
     let text = document().to_pretty_json().unwrap_or_default();
     let (api, _) = api().split_for_parts();
     let (public, _) = public::routes().split_for_parts();
+    let compat = compat::routes(&state, SendBodies::from_ref(&state));
     let callbacks = state.callbacks.clone().map(callbacks::routes).unwrap_or_default();
     api.layer(Extension(state.keys.clone()))
         .layer(Extension(DocumentText(Arc::from(text))))
         .merge(public)
         .fallback(public::verify_file)
         .with_state(state)
+        .merge(compat)
         .merge(callbacks)
 }

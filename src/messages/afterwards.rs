@@ -141,7 +141,7 @@ impl Messages {
     fn app_of(&self, message: &Message, robots: &'static str) -> Result<App, ActError> {
         match self.channels.load().get(&message.channel) {
             Some(SendChannel::App(app)) => Ok(app.clone()),
-            Some(SendChannel::Robot) => Err(ActError::Impossible(robots)),
+            Some(SendChannel::Robot(_)) => Err(ActError::Impossible(robots)),
             Some(SendChannel::Disabled) => Err(ActError::Impossible("the channel is switched off")),
             Some(SendChannel::ReceiveOnly) | None => Err(ActError::Impossible("the channel cannot send")),
         }

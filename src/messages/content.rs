@@ -201,7 +201,9 @@ mod tests {
     }
 
     fn robot(content: &Value, long_text: LongText) -> Result<Prepared, FieldError> {
-        prepare(&SendChannel::Robot, content.as_object().unwrap().clone(), &options(long_text), "u")
+        let mut content = content.as_object().unwrap().clone();
+        expand(&mut content);
+        for_robot(content, &options(long_text))
     }
 
     #[test]

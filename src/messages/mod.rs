@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::channel::wecom_app::App;
+use crate::channel::wecom_robot::Robot;
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use crate::domain::delivery::{Cargo, Delivery, DeliveryState};
@@ -40,7 +41,7 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug)]
 pub enum SendChannel {
     /// A group robot.
-    Robot,
+    Robot(Robot),
     /// An app.
     App(App),
     /// Switched off in the configuration.
@@ -120,6 +121,35 @@ impl Messages {
     /// Exchanges the channels.
     pub fn reload(&self, channels: HashMap<String, SendChannel>) {
         self.channels.store(Arc::new(channels));
+    }
+
+    /// The apps of a corp that can be sent through, by channel name.
+    pub fn apps_of(&self, corp_id: &str) -> Vec<(String, App)> {
+        let channels = self.channels.load();
+        let apps = channels.iter().filter_map(|(name, channel)| match channel {
+            SendChannel::App(app) if app.token_of().credentials().corp_id == corp_id => {
+                Some((name.clone(), app.clone()))
+            }
+            _ => None,
+        });
+        let mut apps: Vec<_> = apps.collect();
+        apps.sort_by(|(one, _), (other, _)| one.cmp(other));
+        apps
+    }
+
+    /// The robots that can be sent through, by channel name.
+    pub fn robots(&self) -> Vec<(String, Robot)> {
+        let channels = self.channels.load();
+        let robots = channels.iter().filter_map(|(name, channel)| match channel {
+            SendChannel::Robot(robot) => Some((name.clone(), robot.clone())),
+            _ => None,
+        });
+        robots.collect()
+    }
+
+    /// Told the references of messages whose delivery ended on this replica; lossy.
+    pub fn ended(&self) -> tokio::sync::broadcast::Receiver<Arc<str>> {
+        self.dispatch.ended()
     }
 
     /// Accepts one message: `{"channel": …, "msgtype": …, …}` in the platform's own form, with the gateway's

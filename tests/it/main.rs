@@ -15,6 +15,7 @@ mod auth;
 mod callbacks;
 mod check;
 mod cli;
+mod compat;
 mod config;
 mod config_mistakes;
 mod custom_source;

@@ -86,7 +86,7 @@ impl Rig {
             .iter()
             .map(|target| {
                 let kind = match &target.kind {
-                    TargetKind::Robot(_) => SendChannel::Robot,
+                    TargetKind::Robot(robot) => SendChannel::Robot(robot.clone()),
                     TargetKind::App(app) => SendChannel::App(app.clone()),
                 };
                 (target.id.clone(), kind)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,6 +24,8 @@ pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/cgi-bin/gettoken", get(token))
         .route("/cgi-bin/message/{method}", post(call))
+        .route("/cgi-bin/media/upload", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
+        .route("/cgi-bin/webhook/upload_media", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
         .route("/_fake/people", get(shown).post(people))
         .route("/_fake/calls", get(calls))
         .route("/_fake/tokens", axum::routing::delete(revoke))
@@ -80,6 +82,37 @@ async fn call(
     let fault = shared.world().faults.take(&method);
     let done = |refused| shared.world().apps.call(&method, &access_token, &body, now_ms, refused);
     let unread = || shared.world().apps.note(&method, now_ms, -1, Value::Null);
+    meet(fault, done, unread).await
+}
+
+#[derive(Debug, Deserialize)]
+struct Upload {
+    access_token: Option<String>,
+    #[serde(default)]
+    key: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+async fn upload(State(shared): World, Query(asked): Query<Upload>, form: Bytes) -> Response {
+    let now_ms = shared.clock.wall_ms();
+    let fault = shared.world().faults.take_named("media/upload");
+    let done = |refused: Option<ApiReply>| {
+        let mut world = shared.world();
+        let admitted = match (&asked.access_token, refused) {
+            (_, Some(reply)) => Err(reply),
+            (Some(token), None) => world.apps.admit(token, now_ms),
+            (None, None) if world.has_robot(&asked.key) => Ok(()),
+            (None, None) => Err(ApiReply::error(93000, "invalid webhook url")),
+        };
+        let reply = match admitted {
+            Ok(()) => world.apps.files.upload(&asked.key, &asked.kind, &form, now_ms),
+            Err(reply) => reply.into(),
+        };
+        world.apps.note("media/upload", now_ms, reply.reply.errcode, Value::Null);
+        reply
+    };
+    let unread = || shared.world().apps.note("media/upload", now_ms, -1, Value::Null);
     meet(fault, done, unread).await
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::files::Files;
 use super::world::ApiReply;
 use crate::domain::evidence::cut;
 
@@ -89,6 +90,7 @@ pub(super) struct Apps {
     shown: Vec<Shown>,
     calls: VecDeque<AppCall>,
     dropped: u64,
+    pub(super) files: Files,
 }
 
 #[derive(Clone, Debug)]
@@ -214,7 +216,7 @@ impl Apps {
         reply
     }
 
-    fn admit(&self, token: &str, now_ms: i64) -> Result<(), ApiReply> {
+    pub(super) fn admit(&self, token: &str, now_ms: i64) -> Result<(), ApiReply> {
         match self.tokens.get(token) {
             _ if token.is_empty() => Err(ApiReply::error(41001, "access_token missing")),
             None => Err(ApiReply::error(40014, "invalid access_token")),
@@ -234,6 +236,10 @@ impl Apps {
         let content = inner.get("content").and_then(Value::as_str);
         if matches!(msgtype, "text" | "markdown") && content.is_none_or(str::is_empty) {
             return Err(ApiReply::error(44004, "empty content"));
+        }
+        let media_id = inner.get("media_id").and_then(Value::as_str);
+        if media_id.is_some_and(|media_id| !self.files.has("", media_id, now_ms)) {
+            return Err(ApiReply::error(40007, "invalid media_id"));
         }
         if let Some(again) = self.repetition(request, now_ms) {
             return Ok(again);

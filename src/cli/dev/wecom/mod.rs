@@ -13,6 +13,7 @@
 mod app_routes;
 mod apps;
 mod faults;
+mod files;
 mod routes;
 mod world;
 

@@ -79,6 +79,10 @@ impl World {
         self.robots.entry(key.to_owned()).or_default();
     }
 
+    pub(super) fn has_robot(&self, key: &str) -> bool {
+        self.robots.contains_key(key)
+    }
+
     /// Requests to one robot, or to all, oldest first.
     pub(super) fn requests(&self, key: Option<&str>) -> Vec<RobotRequest> {
         self.requests.iter().filter(|request| key.is_none_or(|key| request.key == key)).cloned().collect()
@@ -139,6 +143,11 @@ impl World {
         };
         if !robot.takes(now_ms) {
             return ApiReply::error(45009, "api freq out of limit");
+        }
+        let msgtype = body.get("msgtype").and_then(Value::as_str).unwrap_or_default();
+        let media_id = body.get(msgtype).and_then(|inner| inner.get("media_id")).and_then(Value::as_str);
+        if media_id.is_some_and(|media_id| !self.apps.files.has(key, media_id, now_ms)) {
+            return ApiReply::error(40007, "invalid media_id");
         }
         match check(body) {
             Ok(()) => ApiReply::ok(),
