@@ -65,9 +65,10 @@ impl App {
         self.transport.attempt_timeout_ms().saturating_mul(2)
     }
 
-    /// Sends one message: `body` is what `message/send` takes.
+    /// Sends one message: `body` is what `message/send` takes, or for a group chat `appchat/send`.
     pub async fn deliver(&self, body: &str) -> Try {
-        let verdict = self.call("message/send", body).await;
+        let method = if is_for_chat(body) { "appchat/send" } else { "message/send" };
+        let verdict = self.call(method, body).await;
         let mut tried = verdict.tried;
         if matches!(tried.outcome, Outcome::Accepted { .. }) {
             let answer = SentAnswer::parse(&verdict.body);
@@ -190,6 +191,14 @@ fn unsent(why: String) -> Try {
         answer: None,
         response_code: None,
     }
+}
+
+fn is_for_chat(body: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Wire {
+        chatid: Option<serde::de::IgnoredAny>,
+    }
+    serde_json::from_str::<Wire>(body).is_ok_and(|wire| wire.chatid.is_some())
 }
 
 /// Errcode 0 does not say that everybody got it.

@@ -91,7 +91,9 @@ fn for_app(
     let mut bodies = Vec::new();
     let mut message_type = "";
     for (at, mut part) in parts(content, bytes_max, options.long_text)?.into_iter().enumerate() {
-        ask_for_duplicate_check(&mut part, unique, at);
+        if recipients.chat.is_none() {
+            ask_for_duplicate_check(&mut part, unique, at);
+        }
         let message = AppMessage::parse(part)?;
         message_type = message.kind().as_str();
         bodies.push(message.to_body(&recipients, app.agent_id())?);
@@ -102,7 +104,7 @@ fn for_app(
     Ok(Prepared {
         message_type,
         body: bodies.join("\n"),
-        recipients: recipients.named().to_vec(),
+        recipients: recipients.named(),
         policy: options.policy.unwrap_or(usual),
         references,
     })

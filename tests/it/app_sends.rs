@@ -348,6 +348,27 @@ on_both! {
         rig.stop().await;
     }
 
+    async fn a_group_chat_is_sent_to_at_most_once(database: &Database) {
+        let fake = platform(&database.clock).await;
+        let rig = Rig::with_app(database, &fake).await;
+        let to = |chat: &str| json!({"chatid": chat, "text": "hello"});
+        let id = rig.ask(to("wr1")).await.expect("taken").id;
+        sent(&rig, &id).await;
+        assert_eq!(shown_to(&fake, "chat:wr1"), ["hello"]);
+        assert!(matches!(rig.messages.recall(id.as_str(), &me()).await, Err(ActError::Impossible(_))));
+        fake.add_fault(Fault::of("appchat/send", FaultKind::CloseAfter, 1));
+        let lost = rig.ask(to("wr1")).await.expect("taken").id;
+        rig.until("its end", async || rig.status(&lost).await == Status::Uncertain).await;
+        let refused = rig.ask(to("unknown")).await.expect("taken").id;
+        rig.until("its end", async || rig.status(&refused).await == Status::Failed).await;
+        assert_eq!(shown_to(&fake, "chat:wr1").len(), 2, "not sent again");
+        let card = json!({"chatid": "wr1", "msgtype": "template_card", "template_card": {"card_type": "text_notice",
+            "main_title": {"title": "t"}, "card_action": {"type": 1, "url": "https://x"}}});
+        assert!(rig.ask(card).await.is_err());
+        assert!(rig.ask(json!({"chatid": "wr1", "text": "x", "enable_duplicate_check": 1})).await.is_err());
+        rig.stop().await;
+    }
+
     /// R-19 at its first level: each fault of the platform ten times.
     async fn every_fault_of_the_platform_ends_in_the_right_state(database: &Database) {
         let fake = platform(&database.clock).await;

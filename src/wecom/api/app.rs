@@ -151,6 +151,19 @@ impl AppMessage {
         self.kind
     }
 
+    /// A chat takes fewer kinds and options.
+    fn check_for_chat(&self) -> Result<(), FieldError> {
+        use AppMessageKind::{MiniProgramNotice, TaskCard, TemplateCard};
+        if matches!(self.kind, MiniProgramNotice | TemplateCard | TaskCard) {
+            let word = self.kind.as_str();
+            return Err(FieldError::new("msgtype", "a kind that chats take", shown(word)));
+        }
+        match OPTIONS.iter().find(|name| **name != "safe" && self.request.contains_key(**name)) {
+            Some(name) => Err(FieldError::new(name, "nothing in a message to a chat", "an option")),
+            None => Ok(()),
+        }
+    }
+
     /// The request body for `recipients` of the app `agent_id`: the same bytes every time, so that the platform knows
     /// a repetition.
     pub fn to_body(&self, recipients: &Recipients, agent_id: u64) -> Result<String, FieldError> {
@@ -159,7 +172,12 @@ impl AppMessage {
         }
         let mut request = self.request.clone();
         recipients.put(&mut request);
-        request.insert("agentid".to_owned(), agent_id.into());
+        if recipients.chat.is_some() {
+            // The app is the one whose token it is; and a chat knows no repetition.
+            self.check_for_chat()?;
+        } else {
+            request.insert("agentid".to_owned(), agent_id.into());
+        }
         Ok(Value::Object(request).to_string())
     }
 }

@@ -16,6 +16,9 @@ pub const GROUPS_MAX: usize = 100;
 /// Longest user id.
 const USER_BYTES_MAX: usize = 64;
 
+/// Longest id of a group chat.
+const CHAT_BYTES_MAX: usize = 64;
+
 /// Longest department or tag id: a number.
 const GROUP_BYTES_MAX: usize = 20;
 
@@ -28,6 +31,8 @@ pub struct Recipients {
     pub parties: Vec<String>,
     /// Tag ids.
     pub tags: Vec<String>,
+    /// A group chat that the app made; then nobody else.
+    pub chat: Option<String>,
 }
 
 impl Recipients {
@@ -36,6 +41,9 @@ impl Recipients {
     /// # Errors
     /// Nobody is named, too many are, or a name is none.
     pub fn take(message: &mut Map<String, Value>) -> Result<Self, FieldError> {
+        if let Some(chat) = take_chat(message)? {
+            return Ok(Self { chat: Some(chat), ..Self::default() });
+        }
         let mut users = names("touser", message.remove("touser"), USERS_MAX, USER_BYTES_MAX)?;
         let mut parties = names("toparty", message.remove("toparty"), GROUPS_MAX, GROUP_BYTES_MAX)?;
         let mut tags = names("totag", message.remove("totag"), GROUPS_MAX, GROUP_BYTES_MAX)?;
@@ -60,7 +68,7 @@ impl Recipients {
         if users.is_empty() && parties.is_empty() && tags.is_empty() {
             return Err(FieldError::new("touser", "at least one of touser, toparty and totag", "nobody"));
         }
-        Ok(Self { users, parties, tags })
+        Ok(Self { users, parties, tags, chat: None })
     }
 
     /// Whether it goes to everybody who can see the app.
@@ -68,19 +76,42 @@ impl Recipients {
         self.users.first().is_some_and(|user| user == ALL)
     }
 
-    /// The people it is for, if they are all known by name: none for `@all`, departments and tags.
-    pub fn named(&self) -> &[String] {
+    /// Those it is for, if they are all known by name: none for `@all`, departments and tags; a chat is one.
+    pub fn named(&self) -> Vec<String> {
+        if let Some(chat) = &self.chat {
+            return vec![format!("chat:{chat}")];
+        }
         let all_named = !self.is_all() && self.parties.is_empty() && self.tags.is_empty();
-        if all_named { &self.users } else { &[] }
+        if all_named { self.users.clone() } else { Vec::new() }
     }
 
     /// Puts them into a request in the platform's form.
     pub fn put(&self, request: &mut Map<String, Value>) {
+        if let Some(chat) = &self.chat {
+            request.insert("chatid".to_owned(), chat.as_str().into());
+        }
         for (field, ids) in [("touser", &self.users), ("toparty", &self.parties), ("totag", &self.tags)] {
             if !ids.is_empty() {
                 request.insert(field.to_owned(), Value::String(ids.join("|")));
             }
         }
+    }
+}
+
+/// `chatid`, which stands alone.
+fn take_chat(message: &mut Map<String, Value>) -> Result<Option<String>, FieldError> {
+    let Some(given) = message.remove("chatid") else { return Ok(None) };
+    let allowed = format!("1 to {CHAT_BYTES_MAX} letters and digits");
+    let is_chat = |chat: &&str| {
+        (1..=CHAT_BYTES_MAX).contains(&chat.len())
+            && chat.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    let chat = given.as_str().filter(is_chat).map(str::to_owned);
+    let chat =
+        chat.ok_or_else(|| FieldError::new("chatid", allowed, super::field::shown(&given.to_string())))?;
+    match ["touser", "toparty", "totag"].into_iter().find(|field| message.contains_key(*field)) {
+        Some(field) => Err(FieldError::new(field, "nothing beside chatid", "recipients")),
+        None => Ok(Some(chat)),
     }
 }
 
@@ -150,6 +181,19 @@ mod tests {
         assert_eq!(Value::Object(request), json!({"touser": "a|b", "toparty": "1|2", "totag": "7"}));
         assert!(list.named().is_empty(), "members of the department are not known");
         assert_eq!(take(&json!({"touser": "a|b"})).unwrap().named(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_chat_stands_alone() {
+        assert_eq!(take(&json!({"chatid": "wr1"})).unwrap().named(), ["chat:wr1"]);
+        for (message, field) in [
+            (json!({"chatid": "wr1", "touser": "a"}), "touser"),
+            (json!({"chatid": ""}), "chatid"),
+            (json!({"chatid": "a b"}), "chatid"),
+            (json!({"chatid": 7}), "chatid"),
+        ] {
+            assert_eq!(take(&message).unwrap_err().field, field, "{message}");
+        }
     }
 
     #[test]

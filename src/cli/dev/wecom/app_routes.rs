@@ -23,7 +23,7 @@ use crate::cli::dev::listener::HangUp;
 pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/cgi-bin/gettoken", get(token))
-        .route("/cgi-bin/message/{method}", post(call))
+        .route("/cgi-bin/{room}/{method}", post(call))
         .route("/cgi-bin/media/upload", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
         .route("/cgi-bin/webhook/upload_media", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
         .route("/_fake/people", get(shown).post(people))
@@ -62,6 +62,9 @@ async fn token(State(shared): World, Query(asked): Query<Credentials>) -> Respon
     meet(fault, done, unread).await
 }
 
+/// Calls that take a token and JSON.
+const METHODS: [&str; 4] = ["message/send", "message/recall", "message/update_template_card", "appchat/send"];
+
 #[derive(Debug, Deserialize)]
 struct Token {
     #[serde(default)]
@@ -70,14 +73,14 @@ struct Token {
 
 async fn call(
     State(shared): World,
-    Path(method): Path<String>,
+    Path((room, method)): Path<(String, String)>,
     Query(Token { access_token }): Query<Token>,
     body: Bytes,
 ) -> Response {
-    if !["send", "recall", "update_template_card"].contains(&method.as_str()) {
+    let method = format!("{room}/{method}");
+    if !METHODS.contains(&method.as_str()) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let method = format!("message/{method}");
     let now_ms = shared.clock.wall_ms();
     let fault = shared.world().faults.take(&method);
     let done = |refused| shared.world().apps.call(&method, &access_token, &body, now_ms, refused);

@@ -208,6 +208,7 @@ impl Apps {
             None => self.admit(token, now_ms).and_then(|()| match method {
                 "message/send" => self.send(&parsed, now_ms),
                 "message/recall" => self.recall(&parsed, now_ms),
+                "appchat/send" => Ok(self.send_to_chat(&parsed, now_ms)),
                 _ => self.update_card(&parsed, now_ms),
             }),
         };
@@ -336,6 +337,29 @@ impl Apps {
             delivered.push_back(now_ms);
         }
         takes
+    }
+
+    /// A chat gives no id, and knows no repetition.
+    fn send_to_chat(&mut self, body: &Value, now_ms: i64) -> AppReply {
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (chat, msgtype) = (text(body.get("chatid")), text(body.get("msgtype")));
+        let Some(inner) = body.get(&msgtype).filter(|_| !chat.is_empty()) else {
+            return ApiReply::error(86001, "chatid or message missing").into();
+        };
+        if chat.starts_with("unknown") {
+            return ApiReply::error(86003, "chat id is invalid").into();
+        }
+        let content = text(inner.get("content"));
+        let user = format!("chat:{chat}").to_lowercase();
+        self.shown.push(Shown {
+            user,
+            msgid: String::new(),
+            msgtype,
+            content,
+            at_ms: now_ms,
+            recalled: false,
+        });
+        ApiReply::ok().into()
     }
 
     fn recall(&mut self, body: &Value, now_ms: i64) -> Result<AppReply, ApiReply> {
