@@ -14,7 +14,7 @@ use crate::domain::member_pace;
 use crate::entropy::Entropy;
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
-use crate::messages::SendChannel;
+use crate::messages::{LinkMaker, SendChannel};
 use crate::source::{CustomSource, Sources};
 
 /// Everything that is made of the channels, exchanged together.
@@ -139,6 +139,14 @@ fn way_out(
             let at_once = config.limits.dispatch.app_in_flight_max;
             Ok((Target::app(name, app.clone(), at_once), SendChannel::App(app)))
         }
+    }
+}
+
+/// Tracked links lead through the address at which people reach the gateway.
+pub(super) fn link_maker(config: &Config, entropy: &Entropy) -> LinkMaker {
+    LinkMaker {
+        public_url: config.webhook.public_url.trim_end_matches('/').to_owned(),
+        entropy: entropy.clone(),
     }
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn start(
     };
     let dispatch = Dispatch::start(parts, targets, config.limits.dispatch.clone());
     let messages =
-        Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels);
+        Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels)
+            .with_links(settings::link_maker(&config, &entropy));
     let sources = Arc::new(ArcSwap::from_pointee(sources));
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     let (orders, waiting_orders) = ReloadOrders::channel();
@@ -89,8 +90,7 @@ pub(super) async fn start(
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
     ];
-    let database = store.engine().as_str();
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database, "listening");
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), database = store.engine().as_str(), "listening");
     Ok(Running {
         address,
         shutdown,

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod callbacks;
 mod compat;
 mod connection;
+mod follow;
 pub mod gate;
 pub mod health;
 mod json_body;

@@ -28,15 +28,14 @@ pub(super) struct Prepared {
     pub(super) references: Vec<String>,
 }
 
-/// Makes `content` a message for `channel`. `unique` tells this message from all others, and is the same when the
+/// Makes `content`, already expanded, a message for `channel`. `unique` tells this message from all others, and is the same when the
 /// caller repeats the request under its idempotency key.
 pub(super) fn prepare(
     channel: &SendChannel,
-    mut content: Map<String, Value>,
+    content: Map<String, Value>,
     options: &Options,
     unique: &str,
 ) -> Result<Prepared, FieldError> {
-    expand(&mut content);
     match channel {
         SendChannel::App(app) => for_app(app, content, options, unique),
         _ => for_robot(content, options),
@@ -44,7 +43,7 @@ pub(super) fn prepare(
 }
 
 /// The short form: `"text": "hello"` without a `msgtype`.
-fn expand(content: &mut Map<String, Value>) {
+pub(super) fn expand(content: &mut Map<String, Value>) {
     if !content.contains_key("msgtype") {
         let words = ["text", "markdown", "markdown_v2"];
         let mut given = words.into_iter().filter(|word| content.contains_key(*word));
@@ -199,7 +198,7 @@ mod tests {
     use super::*;
 
     fn options(long_text: LongText) -> Options {
-        Options { policy: None, priority: 0, send_ms: None, expires_ms: None, long_text }
+        Options { policy: None, priority: 0, send_ms: None, expires_ms: None, long_text, track_links: false }
     }
 
     fn robot(content: &Value, long_text: LongText) -> Result<Prepared, FieldError> {

@@ -6,13 +6,14 @@
 mod afterwards;
 mod batch;
 mod content;
+mod links;
 mod request;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::channel::wecom_app::App;
@@ -31,6 +32,7 @@ use crate::wecom::api::field::FieldError;
 pub use afterwards::{ActError, CardChange};
 pub use batch::{BATCH_MESSAGES_MAX, BATCH_RECIPIENTS_MAX};
 use content::Prepared;
+pub use links::LinkMaker;
 use request::{Options, Request, wrong};
 pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
 
@@ -103,6 +105,7 @@ pub struct Messages {
     dispatch: Dispatch,
     news: mpsc::Sender<Vec<String>>,
     channels: Arc<ArcSwap<HashMap<String, SendChannel>>>,
+    links: Option<LinkMaker>,
 }
 
 impl Messages {
@@ -115,7 +118,21 @@ impl Messages {
         news: mpsc::Sender<Vec<String>>,
         channels: HashMap<String, SendChannel>,
     ) -> Self {
-        Self { store, clock, ids, dispatch, news, channels: Arc::new(ArcSwap::from_pointee(channels)) }
+        Self {
+            store,
+            clock,
+            ids,
+            dispatch,
+            news,
+            channels: Arc::new(ArcSwap::from_pointee(channels)),
+            links: None,
+        }
+    }
+
+    /// The same with links that are noticed when people open them.
+    #[must_use]
+    pub fn with_links(self, links: LinkMaker) -> Self {
+        Self { links: Some(links), ..self }
     }
 
     /// Exchanges the channels.
@@ -172,13 +189,16 @@ impl Messages {
         idempotency_key: Option<&str>,
     ) -> Result<NewMessage, SendError> {
         let wall_ms = self.clock.wall_ms();
-        let Request { channel, options, content } = Request::parse(request, wall_ms)?;
+        let Request { channel, options, mut content } = Request::parse(request, wall_ms)?;
         let found = self.channel(&channel, caller)?;
         let id: MessageId = self.ids.make();
         let idempotency_key = scoped_key(caller, idempotency_key)?;
         let unique = idempotency_key.as_deref().map_or_else(|| id.to_string(), fingerprint);
+        content::expand(&mut content);
+        let made = if options.track_links { self.tracked(&mut content)? } else { Vec::new() };
         let Prepared { message_type, body, recipients, policy, references } =
             content::prepare(&found, content, &options, &unique)?;
+        let links = links::rows(made, &id, &recipients);
         let message = Message {
             id,
             channel,
@@ -193,7 +213,12 @@ impl Messages {
             updated_ms: wall_ms,
             expires_ms: options.expires_ms,
         };
-        Ok(self.rows(message, &options, references))
+        Ok(NewMessage { links, ..self.rows(message, &options, references) })
+    }
+
+    fn tracked(&self, content: &mut Map<String, Value>) -> Result<Vec<(String, String)>, FieldError> {
+        let made = self.links.as_ref().and_then(|links| links.track(content));
+        made.ok_or_else(|| wrong("track_links", "false, since webhook.public_url is not configured", "true"))
     }
 
     /// The channel, if it can be sent through.
@@ -225,7 +250,7 @@ impl Messages {
             created_ms: message.created_ms,
         };
         let evidence = self.evidence(&message, Status::Pending, None);
-        NewMessage { message, delivery, evidence, references }
+        NewMessage { message, delivery, evidence, references, links: Vec::new() }
     }
 
     /// A fact about a whole message that the gateway itself brought about.
@@ -269,8 +294,8 @@ impl Messages {
     async fn repeat(&self, id: MessageId, asked: &Message) -> Result<Accepted, SendError> {
         let found = self.store.message(&id).await.map_err(SendError::Store)?;
         let is_same = |found: &Message| {
-            (&found.channel, &found.message_type, &found.body)
-                == (&asked.channel, &asked.message_type, &asked.body)
+            (&found.channel, &found.message_type) == (&asked.channel, &asked.message_type)
+                && links::without_chance(&found.body) == links::without_chance(&asked.body)
         };
         match found {
             Some(found) if is_same(&found) => Ok(Accepted { id, repeated: true }),

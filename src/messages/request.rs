@@ -32,6 +32,8 @@ pub(super) struct Options {
     /// Wall ms.
     pub(super) expires_ms: Option<i64>,
     pub(super) long_text: LongText,
+    /// Whether the opening of links is noticed.
+    pub(super) track_links: bool,
 }
 
 impl Request {
@@ -59,6 +61,11 @@ impl Options {
                     .ok_or_else(|| wrong("policy", "at_most_once or at_least_once", shown(Some(&given))))?,
             ),
         };
+        let track_links = match content.remove("track_links") {
+            None => false,
+            Some(Value::Bool(given)) => given,
+            Some(given) => return Err(wrong("track_links", "true or false", shown(Some(&given)))),
+        };
         let long_text = match content.remove("long_text") {
             None => LongText::default(),
             Some(given) => given
@@ -84,7 +91,7 @@ impl Options {
         if expires_ms.is_some_and(|at_ms| at_ms <= leaves_ms) {
             return Err(wrong("expires_at", "after now and after `send_at`", "earlier"));
         }
-        Ok(Self { policy, priority, send_ms, expires_ms, long_text })
+        Ok(Self { policy, priority, send_ms, expires_ms, long_text, track_links })
     }
 }
 
@@ -125,7 +132,7 @@ mod tests {
         let request = json!({
             "channel": "wechat_bot", "msgtype": "text", "text": {"content": "hi"}, "chatid": "wr1",
             "priority": 9, "policy": "at_least_once", "send_at": "2023-11-14T22:13:25Z", "expires_at": 1_700_000_010,
-            "long_text": "split",
+            "long_text": "split", "track_links": true,
         });
         let Request { channel, options, content } = Request::parse(request, NOW_MS).unwrap();
         assert_eq!(channel, "wechat_bot");
@@ -137,6 +144,7 @@ mod tests {
                 send_ms: Some(NOW_MS + 5_000),
                 expires_ms: Some(NOW_MS + 10_000),
                 long_text: LongText::Split,
+                track_links: true,
             }
         );
         assert_eq!(
@@ -154,6 +162,7 @@ mod tests {
         assert_eq!(field(json!({"channel": 1})), "channel");
         assert_eq!(field(with("policy", json!("exactly_once"))), "policy");
         assert_eq!(field(with("long_text", json!("shorten"))), "long_text");
+        assert_eq!(field(with("track_links", json!("yes"))), "track_links");
         for (priority, named) in [(9, ""), (10, "priority"), (-9, ""), (-10, "priority")] {
             assert_eq!(field(with("priority", json!(priority))), named);
         }

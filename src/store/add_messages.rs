@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, Arguments, Executor};
 use super::deliveries::insert_deliveries;
 use super::evidence::{insert_evidence, reference_hash};
 use super::insert::Insert;
+use super::links::{self, insert_links};
 use super::read::Columns;
 use super::width::{self, fits};
 use super::write::Write;
@@ -75,6 +76,7 @@ fn check(new: &NewMessage) -> Result<(), StoreError> {
     for reference in &new.references {
         fits("reference", reference, width::REFERENCE)?;
     }
+    new.links.iter().try_for_each(links::check)?;
     for recipient in &message.recipients {
         fits("recipient", recipient, width::PERSON)?;
     }
@@ -142,6 +144,7 @@ async fn insert(conn: &mut AnyConnection, added: &[&NewMessage]) -> Result<(), S
         references.extend(new.references.iter().map(|reference| (new.message.id.clone(), reference.clone())));
     }
     insert_references(conn, &Vec::from_iter(&references)).await?;
+    insert_links(conn, &added.iter().flat_map(|new| &new.links).collect::<Vec<_>>()).await?;
     let deliveries: Vec<_> = added.iter().map(|new| &new.delivery).collect();
     insert_deliveries(conn, &deliveries).await?;
     let evidence: Vec<_> = added.iter().map(|new| &new.evidence).collect();

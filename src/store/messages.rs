@@ -4,6 +4,7 @@ use sqlx::AssertSqlSafe;
 
 use super::evidence::reference_hash;
 use super::insert::placeholders;
+use super::links::TrackedLink;
 use super::list::List;
 use super::read::Columns;
 use super::{Page, Store, StoreError, name_list};
@@ -24,6 +25,8 @@ pub struct NewMessage {
     pub evidence: Evidence,
     /// Further ids under which the world will speak of it: a card's task id.
     pub references: Vec<String>,
+    /// Links in it whose opening is noticed.
+    pub links: Vec<TrackedLink>,
 }
 
 /// What became of a message given to the store.

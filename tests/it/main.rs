@@ -35,6 +35,7 @@ mod kill;
 mod kill_history;
 mod ledger;
 mod limits;
+mod links;
 mod mariadb;
 mod metrics;
 mod openapi;

@@ -45,6 +45,7 @@ pub(crate) fn message(database: &Database) -> NewMessage {
         },
         evidence: evidence(database, id.as_str(), Fact::Status(Status::Pending)),
         references: Vec::new(),
+        links: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod app;
 pub mod card_change;
 pub mod field;
+pub mod links;
 pub mod media;
 pub mod recipients;
 pub mod robot;

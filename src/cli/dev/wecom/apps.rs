@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use super::files::Files;
+use super::request::{calls_back, canonical, interval_s, number};
 use super::world::ApiReply;
 use crate::domain::evidence::cut;
 
@@ -381,32 +381,6 @@ impl Apps {
         }
         Ok(AppReply { reply: ApiReply::ok(), more: Map::from_iter([("invaliduser".to_owned(), json!([]))]) })
     }
-}
-
-/// A number, or a text of digits: the platform takes both.
-fn number(value: Option<&Value>) -> Option<u64> {
-    match value? {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-/// Whether a card has something that calls back.
-fn calls_back(card: &Value) -> bool {
-    let is_notice =
-        card.get("card_type").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("_notice"));
-    !is_notice || card.get("action_menu").is_some()
-}
-
-fn interval_s(request: &Map<String, Value>) -> Option<i64> {
-    let asks = number(request.get("enable_duplicate_check")) == Some(1);
-    asks.then(|| request.get("duplicate_check_interval").and_then(Value::as_i64).unwrap_or(1_800))
-}
-
-/// What makes two requests the same. `serde_json` keeps members sorted.
-fn canonical(request: &Map<String, Value>) -> [u8; 32] {
-    Sha256::digest(Value::Object(request.clone()).to_string().as_bytes()).into()
 }
 
 #[cfg(test)]

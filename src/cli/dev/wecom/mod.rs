@@ -14,6 +14,7 @@ mod app_routes;
 mod apps;
 mod faults;
 mod files;
+mod request;
 mod routes;
 mod world;
 

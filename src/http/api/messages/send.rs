@@ -36,7 +36,7 @@ pub(super) struct Taken {
 ///
 /// The body is WeCom's own (`msgtype` and what goes with it; for an app also `touser`, `toparty` and `totag`, as lists or
 /// joined by `|`) with a `channel`, and perhaps `send_at`, `expires_at`, `priority` (-9 to 9), `policy`
-/// (`at_most_once`, `at_least_once`) and `long_text` (`refuse`, `split`, `truncate`). In short: `"text": "hello"`. It is
+/// (`at_most_once`, `at_least_once`), `long_text` (`refuse`, `split`, `truncate`) and `track_links`. In short: `"text": "hello"`. It is
 /// checked against the platform's limits, and on disk before this is answered.
 #[utoipa::path(post, path = "/api/v1/messages", tag = "messages",
     params(("Idempotency-Key" = Option<String>, Header, description = "Up to 128 printable characters")),

@@ -5,3 +5,12 @@ CREATE TABLE IF NOT EXISTS card_codes (
   at_ms      BIGINT        NOT NULL,
   spent_ms   BIGINT
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Links in messages whose opening is noticed.
+CREATE TABLE IF NOT EXISTS links (
+  token      VARCHAR(64)   NOT NULL PRIMARY KEY,
+  message_id VARCHAR(32)   NOT NULL,
+  recipient  VARCHAR(128),
+  url        VARCHAR(2048) NOT NULL,
+  KEY links_by_message (message_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
