@@ -12,7 +12,8 @@ TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
 # Its last character has unused bits that are not zero, as most issued keys do.
 KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
 WORK=$(mktemp -d)
-PID= FAKE_PID=
+PID=
+FAKE_PID=
 
 finish() {
   [ -z "$PID" ] || kill "$PID" 2>/dev/null || true

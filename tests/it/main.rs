@@ -25,6 +25,7 @@ mod dispatch;
 mod documents;
 mod durability;
 mod envelopes;
+mod figures;
 mod flush_order;
 mod forgery;
 mod fuzz_smoke;
