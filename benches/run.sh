@@ -7,6 +7,7 @@
 #   benches/run.sh latency    answer times at half of the measured capacity, and of URL verifications meanwhile
 #   benches/run.sh status     status queries among 10^6 messages with 10^7 pieces of evidence
 #   benches/run.sh growth     intake at 10^6 events against 10^4, and the start on them
+#   benches/run.sh sending    messages out: limits, cut answers, kills, latency
 #   benches/run.sh all        all of them
 #
 # Environment: ROUNDS, SECONDS_EACH, EVENTS (of growth), MYSQL_ADMIN (default: mariadb -h127.0.0.1 -uroot), PEER_WORKERS (default 1).
@@ -256,11 +257,22 @@ stop_gateway() {
   wait "$GATEWAY_PID" || die "the gateway ended with $?"
 }
 
+# Sending against the fake platform, in full; see tests/it/figures.rs.
+sending() {
+  SENDING_ROBOTS=${SENDING_ROBOTS:-100} SENDING_EACH=${SENDING_EACH:-100} SENDING_CUT=${SENDING_CUT:-1000} \
+    SENDING_QUEUED=${SENDING_QUEUED:-100000} SENDING_UNPACED=${SENDING_UNPACED:-1000} \
+    cargo test --release --locked --quiet --test it -- figures:: --nocapture --test-threads 1
+}
+
+if [ "${1:-}" = sending ]; then
+  sending
+  exit
+fi
 need jq
 need curl
 build
 case ${1:-} in
 intake | mysql | peers | latency | status | growth) "$1" ;;
 all) for part in intake mysql peers latency status growth; do "$0" "$part"; done ;;
-*) sed -n '2,12p' "$0"; exit 2 ;;
+*) sed -n '2,13p' "$0"; exit 2 ;;
 esac

@@ -4,17 +4,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-GATEWAY=target/release/wecom-gateway
+GATEWAY=${GATEWAY:-target/release/wecom-gateway}
 PYTHON=target/venv/bin/python
 PORT=${ORACLE_PORT:-18070}
+FAKE_PORT=$((PORT + 1))
 TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
 # Its last character has unused bits that are not zero, as most issued keys do.
 KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
 WORK=$(mktemp -d)
 PID=
+FAKE_PID=
 
 finish() {
   [ -z "$PID" ] || kill "$PID" 2>/dev/null || true
+  [ -z "$FAKE_PID" ] || kill "$FAKE_PID" 2>/dev/null || true
   wait
   rm -rf "$WORK"
 }
@@ -26,13 +29,20 @@ die() {
   exit 1
 }
 
+# The platform that the drop-in API sends to.
+start_fake() {
+  $GATEWAY dev wecom --port $FAKE_PORT --app "$CORP:unused" >"$WORK/fake" 2>&1 &
+  FAKE_PID=$!
+}
+
 start_gateway() {
   cat >"$WORK/gateway.yaml" <<YAML
 webhook: { host: 127.0.0.1, port: $PORT, rate_exempt: [127.0.0.0/8] }
 database: { url: "sqlite:$WORK/gateway.db" }
 channels:
   wechat_api:
-    { corp_id: $CORP, secret: unused, agent_id: "1000002", token: $TOKEN, encoding_aes_key: $KEY }
+    { corp_id: $CORP, secret: unused, agent_id: "1000002", token: $TOKEN, encoding_aes_key: $KEY,
+      base_url: "http://127.0.0.1:$FAKE_PORT" }
   wechat_bot:
     { webhook_url: "https://127.0.0.1/?key=unused", token: $TOKEN, encoding_aes_key: $KEY }
 YAML
@@ -98,7 +108,15 @@ open_ours() {
   done
 }
 
+# Sending: wechatpy's client with nothing changed but its host.
+drop_in() {
+  $PYTHON tests/oracles/python/drop_in.py --gateway "http://127.0.0.1:$PORT" --corp-id "$CORP" --secret unused \
+    --agent-id 1000002 || die "wechatpy cannot send"
+}
+
+start_fake
 start_gateway
+drop_in
 play api $CORP
 play bot ""
 count_events

@@ -45,6 +45,12 @@ pub enum Protection {
     StartedMark,
     /// Robot sends keep to 20 a minute.
     Pace,
+    /// A member is not sent more than the platform delivers.
+    MemberPace,
+    /// A refused secret is not asked about again at once.
+    TokenBreaker,
+    /// A send whose answer was lost is repeated only while the platform knows the repetition.
+    DuplicateWindow,
     /// Secrets print as `***`.
     Redaction,
     /// Control characters in logs are escaped.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{self, ChannelParts};
+use super::settings::{self, ChannelParts, Tools};
 use crate::config::ConfigFile;
 use crate::dispatch::Dispatch;
 use crate::http::api::channels::SharedChannels;
@@ -26,6 +26,7 @@ pub(super) struct Reloader {
     pub(super) facts: SharedChannels,
     pub(super) dispatch: Dispatch,
     pub(super) messages: Messages,
+    pub(super) tools: Tools,
 }
 
 impl Reloader {
@@ -47,7 +48,8 @@ impl Reloader {
 
     fn reload(&self) -> Result<Reloaded, String> {
         let config = self.file.load().map_err(|problems| problems.to_string())?;
-        let ChannelParts { sources, targets, channels, facts } = settings::channels(&config, &self.custom)?;
+        let ChannelParts { sources, targets, channels, facts } =
+            settings::channels(&config, &self.custom, &self.tools)?;
         settings::log_warnings(&config);
         let reloaded = Reloaded {
             channels: config.channels.iter().filter(|channel| channel.enabled).count(),

@@ -3,14 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::channel::access_token::{Credentials, TokenDesk};
 use crate::channel::transport::Transport;
+use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{BASE_URL_DEFAULT, PACE, Robot, RobotAddress};
+use crate::clock::Clock;
 use crate::config::{ChannelConfig, ChannelKindConfig, Config, PlatformAddressesConfig};
 use crate::dispatch::{Target, Targets};
+use crate::domain::member_pace;
+use crate::entropy::Entropy;
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
 use crate::http::platform_addresses::PlatformAddresses;
-use crate::messages::SendChannel;
+use crate::messages::{LinkMaker, SendChannel};
 use crate::source::{CustomSource, Sources};
 
 /// Everything that is made of the channels, exchanged together.
@@ -21,8 +26,27 @@ pub(super) struct ChannelParts {
     pub(super) facts: Vec<ChannelFacts>,
 }
 
+/// What channels that send are made with, and what they keep when the configuration is read again.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    tokens: TokenDesk,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Tools {
+    /// Tools without a token yet.
+    pub(super) fn new(clock: &Clock, entropy: &Entropy) -> Self {
+        Self { tokens: TokenDesk::default(), clock: clock.clone(), entropy: entropy.clone() }
+    }
+}
+
 /// Builds what is made of the channels; the error has every problem, a line each.
-pub(super) fn channels(config: &Config, custom: &[Arc<dyn CustomSource>]) -> Result<ChannelParts, String> {
+pub(super) fn channels(
+    config: &Config,
+    custom: &[Arc<dyn CustomSource>],
+    tools: &Tools,
+) -> Result<ChannelParts, String> {
     let mut problems = Vec::new();
     let settings = config.channels.iter().map(ChannelConfig::source).collect();
     let mut sources = Sources::build(settings).unwrap_or_else(|found| {
@@ -36,16 +60,20 @@ pub(super) fn channels(config: &Config, custom: &[Arc<dyn CustomSource>]) -> Res
     let mut targets = Vec::new();
     let mut channels = HashMap::new();
     for channel in &config.channels {
-        let kind = match robot(channel, &transport) {
-            _ if !channel.enabled => SendChannel::Disabled,
-            Ok(Some(target)) => {
-                targets.push(target);
-                SendChannel::Robot
-            }
-            Ok(None) => SendChannel::ReceiveOnly,
-            Err(problem) => {
-                problems.push(problem);
-                SendChannel::ReceiveOnly
+        let kind = if !channel.enabled {
+            SendChannel::Disabled
+        } else if !channel.can_send() {
+            SendChannel::ReceiveOnly
+        } else {
+            match way_out(channel, config, &transport, tools) {
+                Ok((target, kind)) => {
+                    targets.push(target);
+                    kind
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    SendChannel::ReceiveOnly
+                }
             }
         };
         channels.insert(channel.name.clone(), kind);
@@ -65,7 +93,11 @@ pub(super) fn channels(config: &Config, custom: &[Arc<dyn CustomSource>]) -> Res
 
 /// What people may know of a channel.
 fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>) -> ChannelFacts {
-    let sends = sending == Some(&SendChannel::Robot);
+    let (sends, per_minute_max, token) = match sending {
+        Some(SendChannel::Robot(_)) => (true, Some(PACE.count), None),
+        Some(SendChannel::App(app)) => (true, None, Some(app.token_of())),
+        _ => (false, None, None),
+    };
     ChannelFacts {
         name: channel.name.clone(),
         kind: match channel.kind {
@@ -75,19 +107,48 @@ fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>) -> ChannelFacts
         enabled: channel.enabled,
         sends,
         receives: channel.enabled && channel.has_route(),
-        per_minute_max: sends.then(|| u32::try_from(PACE.count).unwrap_or(u32::MAX)),
+        per_minute_max: per_minute_max.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
+        per_member: token.is_some().then(|| member_pace::LIMITS.map(|limit| limit.count)),
+        token,
     }
 }
 
-/// The way out through a robot; `None` for a channel that is none, or that cannot send.
-fn robot(channel: &ChannelConfig, transport: &Transport) -> Result<Option<Target>, String> {
-    let ChannelKindConfig::Robot(robot) = &channel.kind else { return Ok(None) };
-    if !channel.can_send() || !channel.enabled {
-        return Ok(None);
+/// How a channel that can send is sent through.
+fn way_out(
+    channel: &ChannelConfig,
+    config: &Config,
+    transport: &Transport,
+    tools: &Tools,
+) -> Result<(Target, SendChannel), String> {
+    let name = channel.name.clone();
+    match &channel.kind {
+        ChannelKindConfig::Robot(robot) => {
+            let address = RobotAddress::parse(&robot.webhook_url, BASE_URL_DEFAULT)
+                .map_err(|error| format!("channel {name}: {error}"))?;
+            let robot = Robot::new(address, transport.clone());
+            Ok((Target::robot(name, robot.clone()), SendChannel::Robot(robot)))
+        }
+        ChannelKindConfig::App(app) => {
+            let credentials = Credentials {
+                base_url: app.base_url.clone(),
+                corp_id: app.corp_id.clone(),
+                secret: app.secret.clone(),
+            };
+            let token = tools.tokens.token(&credentials, transport, &tools.clock, &tools.entropy);
+            let app =
+                App::new(app.agent_id.unwrap_or_default(), token, transport.clone(), tools.clock.clone());
+            let at_once = config.limits.dispatch.app_in_flight_max;
+            Ok((Target::app(name, app.clone(), at_once), SendChannel::App(app)))
+        }
     }
-    let address = RobotAddress::parse(&robot.webhook_url, BASE_URL_DEFAULT)
-        .map_err(|error| format!("channel {}: {error}", channel.name))?;
-    Ok(Some(Target::robot(channel.name.clone(), Robot::new(address, transport.clone()))))
+}
+
+/// Tracked links lead through the address at which people reach the gateway.
+pub(super) fn link_maker(config: &Config, entropy: &Entropy) -> LinkMaker {
+    LinkMaker {
+        public_url: config.webhook.public_url.trim_end_matches('/').to_owned(),
+        entropy: entropy.clone(),
+    }
 }
 
 /// Who may come, and who is believed about others.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::front::{self, Behind};
 use super::listeners::Listeners;
 use super::reload::Reloader;
-use super::settings::{self, ChannelParts};
+use super::settings::{self, ChannelParts, Tools};
 use super::{GatewayBuilder, Running, StartError, chores};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
@@ -35,8 +35,9 @@ pub(super) async fn start(
     let GatewayBuilder { file, custom, hooks, publish } = builder;
     settings::log_warnings(&config);
     let ids = IdMaker::new(clock.clone(), entropy.clone());
+    let tools = Tools::new(&clock, &entropy);
     let ChannelParts { sources, targets, channels, facts } =
-        settings::channels(&config, &custom).map_err(StartError::Channels)?;
+        settings::channels(&config, &custom, &tools).map_err(StartError::Channels)?;
     let listeners = Listeners::bind(&config)?;
     let address = listeners.address();
     config.database.may_be_away = config.spool.is_some();
@@ -60,7 +61,8 @@ pub(super) async fn start(
     };
     let dispatch = Dispatch::start(parts, targets, config.limits.dispatch.clone());
     let messages =
-        Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels);
+        Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels)
+            .with_links(settings::link_maker(&config, &entropy));
     let sources = Arc::new(ArcSwap::from_pointee(sources));
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     let (orders, waiting_orders) = ReloadOrders::channel();
@@ -79,7 +81,7 @@ pub(super) async fn start(
     };
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
-    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
+    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, tools };
     let mut tasks = chores::spawn(&config, &gate, &store, &clock, address.port(), &background)?;
     tasks.extend([
         tokio::spawn(watch.run(background.clone())),

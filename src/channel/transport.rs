@@ -98,7 +98,14 @@ impl Transport {
         self.exchange(request).await
     }
 
-    /// Asks.
+    /// Posts `body` as it is.
+    pub async fn post(&self, url: &Secret, content_type: &str, body: Bytes) -> Exchange {
+        let request =
+            self.client.post(url.expose()).header(reqwest::header::CONTENT_TYPE, content_type).body(body);
+        self.exchange(request).await
+    }
+
+    /// Gets `url`.
     pub async fn get(&self, url: &Secret) -> Exchange {
         self.exchange(self.client.get(url.expose())).await
     }

@@ -4,25 +4,20 @@
 //! and no deduplication: a request whose answer was lost may have been shown to everybody in the chat.
 //! Protocol: developer.work.weixin.qq.com/document/path/99110 (消息推送配置说明).
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::channel::transport::{Exchange, Transport};
+use crate::channel::transport::Transport;
+use crate::channel::verdict::judge;
 use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
-use crate::domain::outcome::{Outcome, RetryCause, Try};
+use crate::domain::outcome::Try;
 use crate::domain::pace::PaceLimit;
 use crate::secret::Secret;
-use crate::wecom::api::answer::ApiAnswer;
-use crate::wecom::errcode::{self, ErrcodeClass};
+use crate::wecom::api::media::MediaKind;
 
 /// WeCom takes 20 messages a minute from one robot; whether its minute slides is not documented, so ours does,
 /// with a margin.
 pub const PACE: PaceLimit = PaceLimit { count: 20, window_ms: 60_500 };
-
-/// How long a robot rests after 45009, "api freq out of limit": WeCom blocks by the minute.
-pub const REST_MS: i64 = 60_000;
-
-/// How long it rests after other "too many" answers, which pass sooner.
-pub const SHORT_REST_MS: i64 = 5_000;
 
 /// Where a bare key is sent to.
 pub const BASE_URL_DEFAULT: &str = "https://qyapi.weixin.qq.com";
@@ -85,6 +80,11 @@ impl RobotAddress {
         format!("{start:08x}")
     }
 
+    /// Where files for it are uploaded to: beside where it is sent to.
+    fn upload_url(&self) -> String {
+        self.url.expose().replacen("/webhook/send?", "/webhook/upload_media?", 1)
+    }
+
     /// `text` without the key, should somebody have echoed it.
     fn redact(&self, text: &str) -> String {
         text.replace(self.key.expose(), "***")
@@ -119,78 +119,35 @@ impl Robot {
         self.transport.attempt_timeout_ms()
     }
 
-    /// Sends one message: `body` is what `webhook/send` takes.
-    pub async fn deliver(&self, body: &str) -> Try {
-        let exchange = self.transport.post_json(&self.address.url, body.to_owned()).await;
-        let mut tried = read(exchange);
+    /// Uploads a file for this robot: `body` is a form (`content_type` says which) with the file under `media`. The
+    /// platform's answer.
+    pub async fn upload(&self, kind: MediaKind, content_type: &str, body: Bytes) -> (Try, Bytes) {
+        let url = Secret::new(format!("{}&type={}", self.address.upload_url(), kind.as_str()));
+        let verdict = judge(self.transport.post(&url, content_type, body).await);
+        (self.cleaned(verdict.tried), verdict.body)
+    }
+
+    /// Whether this is the robot's key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.address.key.matches(key)
+    }
+
+    fn cleaned(&self, mut tried: Try) -> Try {
         tried.error = tried.error.map(|text| cut(&self.address.redact(&text), TEXT_BYTES_MAX).to_owned());
         tried.answer = tried.answer.map(|text| self.address.redact(&text));
         tried
     }
-}
 
-/// What a request came to. HTTP 200 means nothing: the verdict is `errcode`.
-fn read(exchange: Exchange) -> Try {
-    let nothing = |outcome, http_status: Option<u16>, why: String| Try {
-        outcome,
-        http_status: http_status.map(i64::from),
-        errcode: None,
-        error: Some(why),
-        answer: None,
-    };
-    let (http_status, retry_after_s, body) = match exchange {
-        Exchange::NotSent { why } => {
-            return nothing(Outcome::Retry { cause: RetryCause::NotSent, after_ms: None }, None, why);
-        }
-        Exchange::Lost { http_status, why } => return nothing(Outcome::Lost, http_status, why),
-        Exchange::Answered { http_status, retry_after_s, body } => (http_status, retry_after_s, body),
-    };
-    let shown = String::from_utf8_lossy(&body);
-    let answer = Some(cut(&shown, TEXT_BYTES_MAX).to_owned());
-    let (outcome, errcode, error) = match http_status {
-        200..=299 => read_body(&body),
-        // A proxy between us and WeCom that passed nothing on.
-        429 => {
-            let after_ms = retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
-            (Outcome::Retry { cause: RetryCause::Busy, after_ms }, None, Some("HTTP 429".to_owned()))
-        }
-        408 | 500.. => (Outcome::Lost, None, Some(format!("HTTP {http_status}"))),
-        _ => {
-            (Outcome::Refused, None, Some(format!("HTTP {http_status}: that was not WeCom's API answering")))
-        }
-    };
-    Try { outcome, http_status: Some(i64::from(http_status)), errcode, error, answer }
-}
-
-fn read_body(body: &[u8]) -> (Outcome, Option<i64>, Option<String>) {
-    let Ok(answer) = ApiAnswer::parse(body) else {
-        let is_page = body.trim_ascii_start().first() == Some(&b'<');
-        return if is_page {
-            (Outcome::Refused, None, Some("a web page: that was not WeCom's API answering".to_owned()))
-        } else {
-            (Outcome::Lost, None, Some("the answer has no errcode".to_owned()))
-        };
-    };
-    let known = errcode::lookup(answer.errcode);
-    let outcome = match known.class {
-        ErrcodeClass::Ok => Outcome::Accepted { references: Vec::new(), refused: Vec::new() },
-        ErrcodeClass::Retry => Outcome::Retry { cause: RetryCause::Busy, after_ms: None },
-        ErrcodeClass::RateLimited if known.code == 45009 => Outcome::Wait { rest_ms: REST_MS },
-        ErrcodeClass::RateLimited => Outcome::Wait { rest_ms: SHORT_REST_MS },
-        ErrcodeClass::RefreshToken
-        | ErrcodeClass::Permanent
-        | ErrcodeClass::Recipient
-        | ErrcodeClass::Unknown => Outcome::Refused,
-    };
-    let error = (known.class != ErrcodeClass::Ok)
-        .then(|| format!("errcode {}, {}; WeCom says: {}", known.code, known.meaning, answer.errmsg));
-    (outcome, Some(answer.errcode), error)
+    /// Sends one message: `body` is what `webhook/send` takes.
+    pub async fn deliver(&self, body: &str) -> Try {
+        let exchange = self.transport.post_json(&self.address.url, body.to_owned()).await;
+        self.cleaned(judge(exchange).tried)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::outcome::Ending;
 
     fn address(configured: &str) -> Result<RobotAddress, RobotAddressError> {
         RobotAddress::parse(&Secret::new(configured), BASE_URL_DEFAULT)
@@ -228,57 +185,6 @@ mod tests {
         assert!(address(&"k".repeat(KEY_BYTES_MAX)).is_ok());
         assert_eq!(address(&"k".repeat(KEY_BYTES_MAX + 1)), Err(Form));
         assert_eq!(RobotAddress::parse(&Secret::new("k"), "qyapi"), Err(Base));
-    }
-
-    fn answered(http_status: u16, body: &str) -> Try {
-        read(Exchange::Answered { http_status, retry_after_s: Some(7), body: body.to_owned().into() })
-    }
-
-    #[test]
-    fn the_errcode_is_the_verdict() {
-        for (code, ending) in [
-            (0, Ending::Accepted),
-            (-1, Ending::Busy),
-            (45009, Ending::Limited),
-            (45033, Ending::Limited),
-            (93000, Ending::Refused),
-            (40058, Ending::Refused),
-            (81013, Ending::Refused),
-            (123_456, Ending::Refused),
-        ] {
-            let tried = answered(200, &format!(r#"{{"errcode":{code},"errmsg":"said so"}}"#));
-            assert_eq!(tried.outcome.ending(), ending, "{code}");
-            assert_eq!(tried.errcode, Some(code));
-            assert_eq!(tried.error.is_some(), code != 0);
-        }
-        assert_eq!(
-            answered(200, r#"{"errcode":45009,"errmsg":""}"#).outcome,
-            Outcome::Wait { rest_ms: REST_MS }
-        );
-    }
-
-    #[test]
-    fn what_is_not_wecoms_answer_is_lost_or_refused_by_what_can_have_happened() {
-        for (http_status, body, ending) in [
-            (500, "", Ending::AnswerLost),
-            (502, "<html>bad gateway</html>", Ending::AnswerLost),
-            (408, "", Ending::AnswerLost),
-            (200, "", Ending::AnswerLost),
-            (200, r#"{"errcode":0,"err"#, Ending::AnswerLost),
-            (200, r#"{"ok":true}"#, Ending::AnswerLost),
-            (200, " <!doctype html>", Ending::Refused),
-            (302, "", Ending::Refused),
-            (404, r#"{"errcode":0}"#, Ending::Refused),
-            (429, "", Ending::Busy),
-        ] {
-            assert_eq!(answered(http_status, body).outcome.ending(), ending, "{http_status} {body}");
-        }
-        assert_eq!(
-            answered(429, "").outcome,
-            Outcome::Retry { cause: RetryCause::Busy, after_ms: Some(7_000) }
-        );
-        let not_sent = read(Exchange::NotSent { why: "refused".to_owned() });
-        assert_eq!(not_sent.outcome.ending(), Ending::NotSent);
     }
 
     #[test]

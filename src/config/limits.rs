@@ -57,6 +57,8 @@ fn http(section: &mut Section<'_, '_>) -> HttpLimits {
         uri_bytes_max: section.number("uri_bytes_max", KIB..=64 * KIB, of.uri_bytes_max),
         body_bytes_max: section.number("body_bytes_max", BODY_BYTES, of.body_bytes_max),
         api_body_bytes_max: section.number("api_body_bytes_max", BODY_BYTES, of.api_body_bytes_max),
+        send_body_bytes_max: section.number("send_body_bytes_max", BODY_BYTES, of.send_body_bytes_max),
+        upload_bytes_max: section.number("upload_bytes_max", KIB..=32 * MIB, of.upload_bytes_max),
         bodies_in_flight_bytes_max: section.number(
             "bodies_in_flight_bytes_max",
             16 * MIB..=1024 * MIB,
@@ -104,6 +106,7 @@ fn dispatch(section: &mut Section<'_, '_>) -> DispatchSettings {
             1..=10_000,
             of.attempts_in_flight_max,
         ),
+        app_in_flight_max: section.number("app_in_flight_max", 1..=1_000, of.app_in_flight_max),
     }
 }
 

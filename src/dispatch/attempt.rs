@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::duplicate;
 use super::queue::Waiting;
 use super::target::Target;
 use crate::domain::delivery::{Attempt, Cargo, DeliveryState};
@@ -53,6 +54,11 @@ pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Wait
     if has_expired(&shared, &waiting) {
         return unsent(close(&shared, &waiting, DeliveryState::Expired, fence).await);
     }
+    match duplicate::may_repeat(&shared, &target, &waiting, &message, &earlier).await {
+        Ok(true) => {}
+        Ok(false) => return unsent(close(&shared, &waiting, DeliveryState::Uncertain, fence).await),
+        Err(error) => return unsent(put_off(&shared, waiting, &error)),
+    }
     let _permit = shared.permits.acquire().await;
     if !may_begin(&shared, &target, fence) {
         return unsent(Then::Reload);
@@ -63,7 +69,7 @@ pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Wait
         Err(error) => return unsent(put_off(&shared, Waiting { marked: true, ..waiting }, &error)),
     }
     let (at_ms, begun_ms) = (shared.clock.wall_ms(), shared.clock.steady_ms());
-    let answer = target.deliver(&message).await;
+    let answer = target.deliver(&message, earlier.accepted).await;
     let answered_ms = shared.clock.steady_ms();
     let duration_ms = answered_ms.saturating_sub(begun_ms);
     let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), at_ms, duration_ms);
@@ -86,6 +92,7 @@ async fn mark(shared: &Shared, waiting: &Waiting, fence: Fence) -> Result<bool, 
             due_ms: Some(waiting.due_ms),
             evidence: Vec::new(),
             references: Vec::new(),
+            response_code: None,
         };
         if !shared.record(unmark, fence).await {
             return Ok(false);
@@ -113,7 +120,13 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
     // Negative control: what is not known to have arrived is simply sent again.
     let policy =
         if sabotage::off(Protection::StartedMark) { SendPolicy::AtLeastOnce } else { message.policy };
-    let next = next_attempt(&target.retry, policy, &tries, &answer.outcome, shared.entropy.unit());
+    let next = match next_attempt(&target.retry, policy, &tries, &answer.outcome, shared.entropy.unit()) {
+        // Another part follows.
+        Next::Finish(DeliveryState::Succeeded) if tries.accepted < message.parts() => {
+            Next::Again { delay_ms: 0 }
+        }
+        next => next,
+    };
     let (state, due_ms) = match next {
         Next::Finish(state) => (state, None),
         Next::Again { delay_ms: wait_ms } | Next::Rest { rest_ms: wait_ms } => {
@@ -132,6 +145,7 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
         due_ms,
         evidence: evidence::from_result(&message, Some(&answer), &next, shared.clock.wall_ms(), &shared.ids),
         references: references.iter().map(|reference| (message.id.clone(), reference.clone())).collect(),
+        response_code: answer.response_code.clone().map(|code| (message.id.clone(), code)),
     };
     if !shared.record(result, fence).await {
         return Then::Reload;
@@ -171,6 +185,7 @@ pub(super) async fn recover(
         errcode: None,
         error: Some(why.to_owned()),
         answer: None,
+        response_code: None,
     };
     let now_ms = shared.clock.steady_ms();
     let ago_ms = now_ms.saturating_sub(started_ms).max(0);
@@ -221,6 +236,7 @@ async fn close(shared: &Shared, waiting: &Waiting, state: DeliveryState, fence: 
         due_ms: None,
         evidence,
         references: Vec::new(),
+        response_code: None,
     };
     shared.observer.tell(&waiting.delivery.target_id, state.as_str());
     if shared.record(result, fence).await { Then::Finish } else { Then::Reload }

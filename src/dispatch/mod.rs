@@ -7,6 +7,7 @@
 //! target is reached, in [`crate::channel`].
 
 mod attempt;
+mod duplicate;
 mod lane;
 mod ownership;
 mod queue;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +37,9 @@ use queue::Waiting;
 use recorder::Recorder;
 pub use target::{Target, TargetKind, Targets};
 
+/// Ends of deliveries that those who wait for one may lag behind.
+const ENDED_MAX: usize = 1_024;
+
 /// Settings of the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatchSettings {
@@ -45,11 +49,13 @@ pub struct DispatchSettings {
     pub scan_ms: u64,
     /// Requests under way at once, over all targets.
     pub attempts_in_flight_max: usize,
+    /// Requests under way at once through one app.
+    pub app_in_flight_max: usize,
 }
 
 impl Default for DispatchSettings {
     fn default() -> Self {
-        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64 }
+        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64, app_in_flight_max: 8 }
     }
 }
 
@@ -132,6 +138,7 @@ impl Dispatch {
             ownership,
             recorder,
             lanes: Mutex::new(HashMap::new()),
+            ended: broadcast::Sender::new(ENDED_MAX),
             bell: Notify::new(),
             stop: CancellationToken::new(),
             workers: workers.clone(),
@@ -151,6 +158,11 @@ impl Dispatch {
         if let Some(lane) = self.shared.lane(&target_id) {
             lane.offer(waiting);
         }
+    }
+
+    /// Told the references of messages whose delivery ended here, after the commit; lossy.
+    pub fn ended(&self) -> broadcast::Receiver<Arc<str>> {
+        self.shared.ended.subscribe()
     }
 
     /// Exchanges the targets; what is on its way to the old ones is finished.
@@ -207,6 +219,7 @@ struct Shared {
     ownership: Ownership,
     recorder: Recorder,
     lanes: Mutex<HashMap<String, LaneHandle>>,
+    ended: broadcast::Sender<Arc<str>>,
     bell: Notify,
     stop: CancellationToken,
     workers: TaskTracker,
@@ -241,7 +254,14 @@ impl Shared {
     async fn record(&self, result: DeliveryResult, fence: Fence) -> bool {
         let mut references: Vec<String> = result.evidence.iter().map(|one| one.reference.clone()).collect();
         references.dedup();
+        let is_end = result.due_ms.is_none();
         let written = self.recorder.record(result, fence).await;
+        if written && is_end {
+            for reference in &references {
+                // Nobody may be waiting.
+                let _nobody = self.ended.send(Arc::from(reference.as_str()));
+            }
+        }
         if written && !references.is_empty() {
             // Lossy: the status is folded from the evidence whenever it is asked for.
             let _full = self.news.try_send(references);

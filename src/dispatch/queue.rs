@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::delivery::Delivery;
+use crate::domain::member_pace::{Audience, Held};
 use crate::domain::message::Message;
 use crate::domain::retry::Tries;
 use crate::ids::DeliveryId;
@@ -19,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) due_ms: i64,
     /// What it carries, if it was at hand.
     pub(super) message: Option<Arc<Message>>,
+    /// Whom that is for.
+    pub(super) audience: Audience,
     /// Its tries so far; `None`: to be counted from the table.
     pub(super) tries: Option<Tries>,
     /// Perhaps marked as started in the table, though nothing was sent.
@@ -30,7 +33,9 @@ impl Waiting {
     pub(super) fn new(delivery: Delivery, message: Option<Arc<Message>>) -> Option<Self> {
         let due_ms = delivery.due_ms?;
         let tries = (delivery.attempts == 0).then(Tries::default);
-        Some(Self { delivery, due_ms, message, tries, marked: false })
+        let audience =
+            message.as_ref().map_or(Audience::Everybody, |message| Audience::of(&message.recipients));
+        Some(Self { delivery, due_ms, message, audience, tries, marked: false })
     }
 
     /// Begun before and not finished: it keeps its place.
@@ -90,6 +95,48 @@ impl Queue {
         let waiting = self.remove(&place)?;
         self.in_flight.insert(waiting.delivery.id.clone());
         Some(waiting)
+    }
+
+    /// The same where each member has a pace: takes the first that may go and overtakes nobody who waits for the same
+    /// member; `ready_at` says when one may go as far as its audience is concerned. Else: when to ask again.
+    pub(super) fn take_first(
+        &mut self,
+        now_ms: i64,
+        mut ready_at: impl FnMut(&Audience) -> i64,
+    ) -> Result<Waiting, Option<i64>> {
+        let mut held = Held::default();
+        let mut next_ms: Option<i64> = None;
+        let mut found = None;
+        for (place, waiting) in &self.waiting {
+            let ready_ms = if waiting.due_ms > now_ms {
+                waiting.due_ms
+            } else if held.holds(&waiting.audience) {
+                i64::MAX
+            } else {
+                ready_at(&waiting.audience)
+            };
+            if ready_ms <= now_ms {
+                found = Some(place.clone());
+                break;
+            }
+            next_ms = Some(next_ms.map_or(ready_ms, |next_ms| next_ms.min(ready_ms)));
+            // A delivery for a later time holds up nobody.
+            if waiting.due_ms <= now_ms || waiting.is_retry() {
+                held.add(&waiting.audience);
+            }
+            if held.holds_all() {
+                break;
+            }
+        }
+        let place = found.ok_or(next_ms)?;
+        let waiting = self.remove(&place).ok_or(next_ms)?;
+        self.in_flight.insert(waiting.delivery.id.clone());
+        Ok(waiting)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// When [`Queue::take_ready`] will have something, as far as due times tell.
@@ -243,6 +290,30 @@ mod tests {
         }
         queue.replace(vec![waiting(3, 0), waiting(4, 0)]);
         assert_eq!(drain(&mut queue, 1_000), ids(&[2, 3, 4]));
+    }
+
+    #[test]
+    fn members_wait_for_their_own_and_not_for_each_other() {
+        let to = |number: u128, user: &str| {
+            let mut one = waiting(number, 0);
+            one.audience = Audience::of(&[user.to_owned()]);
+            one
+        };
+        let mut queue = Queue::default();
+        let mut failed = to(3, "cid");
+        (failed.delivery.attempts, failed.due_ms) = (1, 70);
+        for one in [to(1, "ann"), to(2, "ann"), failed, to(4, "cid"), to(5, "bob")] {
+            queue.push(one);
+        }
+        let ann = Audience::of(&["ann".to_owned()]);
+        let slow = |audience: &Audience| if *audience == ann { 90 } else { 0 };
+        let taken = queue.take_first(10, slow).expect("bob's");
+        assert_eq!(taken.delivery.id, DeliveryId::from(5), "ann is at her limit, cid waits for a retry");
+        assert_eq!(queue.take_first(10, slow).unwrap_err(), Some(70));
+        let order: Vec<DeliveryId> =
+            std::iter::from_fn(|| queue.take_first(90, |_| 0).ok()).map(|one| one.delivery.id).collect();
+        assert_eq!(order, ids(&[1, 2, 3, 4]));
+        assert_eq!(queue.take_first(90, |_| 0).unwrap_err(), None);
     }
 
     #[test]

@@ -3,17 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{self, Robot};
 use crate::domain::message::Message;
 use crate::domain::outcome::Try;
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
 
+/// Deliveries of one target in memory; the table holds the rest.
+pub(super) const QUEUE_MAX: usize = 256;
+
+/// The same where those to one member must not hold up those to others.
+const MEMBERS_QUEUE_MAX: usize = 2_048;
+
 /// The ways out.
 #[derive(Clone, Debug)]
 pub enum TargetKind {
     /// A group robot: no deduplication, 20 a minute, in order.
     Robot(Robot),
+    /// An app: the platform knows a repetition, and drops without a word what is too much for one member.
+    App(App),
 }
 
 /// One configured way out.
@@ -43,17 +52,40 @@ impl Target {
         }
     }
 
-    /// Tries once.
-    pub(super) async fn deliver(&self, message: &Message) -> Try {
-        match &self.kind {
-            TargetKind::Robot(robot) => robot.deliver(&message.body).await,
+    /// An app under the channel name `id`, with `concurrency` requests at once.
+    pub fn app(id: impl Into<String>, app: App, concurrency: usize) -> Self {
+        Self {
+            id: id.into(),
+            kind: TargetKind::App(app),
+            retry: RetryPolicy::default(),
+            concurrency: concurrency.max(1),
+            pace: None,
         }
+    }
+
+    /// Tries once: request number `part` of the message.
+    pub(super) async fn deliver(&self, message: &Message, part: usize) -> Try {
+        match &self.kind {
+            TargetKind::Robot(robot) => robot.deliver(message.part(part)).await,
+            TargetKind::App(app) => app.deliver(message.part(part)).await,
+        }
+    }
+
+    /// Whether each member it sends to has a pace of their own.
+    pub(super) fn paces_members(&self) -> bool {
+        matches!(self.kind, TargetKind::App(_))
+    }
+
+    /// How many deliveries memory holds; the table has the rest.
+    pub(super) fn queue_max(&self) -> usize {
+        if self.paces_members() { MEMBERS_QUEUE_MAX } else { QUEUE_MAX }
     }
 
     /// The longest that one try can take.
     pub(super) fn attempt_timeout_ms(&self) -> i64 {
         match &self.kind {
             TargetKind::Robot(robot) => i64::try_from(robot.attempt_timeout_ms()).unwrap_or(i64::MAX),
+            TargetKind::App(app) => i64::try_from(app.attempt_timeout_ms()).unwrap_or(i64::MAX),
         }
     }
 }
@@ -66,17 +98,20 @@ impl Targets {
     /// Gathers targets.
     ///
     /// # Errors
-    /// Two of them have the same name, or are the same robot: WeCom counts the messages of a robot, and two
+    /// Two of them have the same name, or are the same robot or app: WeCom counts the messages of each, and two
     /// channels would not know of each other's.
     pub fn build(targets: Vec<Target>) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
-        let mut robots: HashMap<String, String> = HashMap::new();
+        let mut senders: HashMap<String, String> = HashMap::new();
         let mut out = HashMap::new();
         for target in targets {
-            let TargetKind::Robot(robot) = &target.kind;
-            if let Some(other) = robots.insert(robot.address().fingerprint(), target.id.clone()) {
+            let (identity, what) = match &target.kind {
+                TargetKind::Robot(robot) => (robot.address().fingerprint(), "robot"),
+                TargetKind::App(app) => (app.identity(), "app"),
+            };
+            if let Some(other) = senders.insert(identity, target.id.clone()) {
                 problems
-                    .push(format!("channels {other} and {} are the same robot; use one of them", target.id));
+                    .push(format!("channels {other} and {} are the same {what}; use one of them", target.id));
             }
             if let Some(twice) = out.insert(target.id.clone(), Arc::new(target)) {
                 problems.push(format!("two channels have the name {}", twice.id));

@@ -188,6 +188,9 @@ pub fn from_result(
     let text = match (tried, next) {
         (Some(tried), _) => tried.error.as_deref(),
         (None, Next::Finish(DeliveryState::Expired)) => Some("expires_at passed before it was sent"),
+        (None, Next::Finish(DeliveryState::Uncertain)) => {
+            Some("its answer was lost, and the platform would no longer know a repetition for one")
+        }
         (None, _) => None,
     };
     let mut proved = vec![about(None, status, code, text)];
@@ -313,7 +316,14 @@ mod tests {
             updated_ms: 0,
             expires_ms: None,
         };
-        let tried = Try { outcome, http_status: Some(200), errcode: Some(0), error: None, answer: None };
+        let tried = Try {
+            outcome,
+            http_status: Some(200),
+            errcode: Some(0),
+            error: None,
+            answer: None,
+            response_code: None,
+        };
         let proved = from_result(&message, Some(&tried), &next, 5, &ids);
         proved
             .into_iter()

@@ -37,7 +37,7 @@ pub struct Message {
     pub channel: String,
     /// WeCom's `msgtype`: `text`, `markdown`, …
     pub message_type: String,
-    /// The body as it is sent, JSON text; byte-identical over retries.
+    /// The body as it is sent, JSON text; byte-identical over retries. A text that was split has a line for each part.
     pub body: String,
     /// The people named one by one; empty where the send is to a chat, `@all`, a party or a tag.
     pub recipients: Vec<String>,
@@ -55,4 +55,16 @@ pub struct Message {
     pub updated_ms: i64,
     /// Not sent after this, wall time in ms.
     pub expires_ms: Option<i64>,
+}
+
+impl Message {
+    /// How many requests it takes.
+    pub fn parts(&self) -> usize {
+        self.body.lines().count().max(1)
+    }
+
+    /// The body of request number `at`, from 0.
+    pub fn part(&self, at: usize) -> &str {
+        self.body.lines().nth(at).unwrap_or(&self.body)
+    }
 }

@@ -8,6 +8,8 @@ pub mod delivery;
 pub mod event;
 pub mod evidence;
 pub mod fold;
+pub mod long_text;
+pub mod member_pace;
 pub mod message;
 pub mod outcome;
 pub mod pace;

@@ -4,6 +4,7 @@
 //! [`crate::domain::retry`].
 
 use crate::domain::delivery::Attempt;
+use crate::secret::Secret;
 
 /// What one try came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Try {
     pub error: Option<String>,
     /// The first bytes of the answer.
     pub answer: Option<String>,
+    /// What an interactive card can be changed with, once.
+    pub response_code: Option<Secret>,
 }
 
 /// How a try ended, as one word: what metrics count and an attempt's error begins with.
@@ -165,8 +168,14 @@ mod tests {
                 if ending == Ending::Accepted && error.is_some() {
                     continue;
                 }
-                let tried =
-                    Try { outcome: outcome.clone(), http_status: None, errcode: None, error, answer: None };
+                let tried = Try {
+                    outcome: outcome.clone(),
+                    http_status: None,
+                    errcode: None,
+                    error,
+                    answer: None,
+                    response_code: None,
+                };
                 assert_eq!(Ending::of(&tried.attempt(1, 0, 0)), ending);
             }
         }

@@ -80,6 +80,8 @@ impl RetryPolicy {
 /// The tries of one delivery so far, by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tries {
+    /// Taken: as many parts of a message in parts have gone.
+    pub accepted: usize,
     /// Answers that said "not now".
     pub busy: usize,
     /// Never left.
@@ -101,7 +103,8 @@ impl Tries {
             Ending::Busy => self.busy += 1,
             Ending::NotSent => self.not_sent += 1,
             Ending::AnswerLost => self.lost += 1,
-            Ending::Accepted | Ending::Refused | Ending::Limited => {}
+            Ending::Accepted => self.accepted += 1,
+            Ending::Refused | Ending::Limited => {}
         }
         self
     }
@@ -176,7 +179,7 @@ mod tests {
         let busy = Outcome::Retry { cause: RetryCause::Busy, after_ms: None };
         let not_sent = Outcome::Retry { cause: RetryCause::NotSent, after_ms: None };
         let accepted = Outcome::Accepted { references: Vec::new(), refused: Vec::new() };
-        let tried = |busy, not_sent, lost| Tries { busy, not_sent, lost };
+        let tried = |busy, not_sent, lost| Tries { accepted: 0, busy, not_sent, lost };
         let rows = [
             (AtMostOnce, tried(0, 0, 0), accepted, Next::Finish(DeliveryState::Succeeded)),
             (AtMostOnce, tried(0, 0, 0), Outcome::Refused, Next::Finish(DeliveryState::Failed)),

@@ -17,6 +17,10 @@ pub(crate) struct JsonBodies {
     pub(crate) bytes_max: usize,
 }
 
+/// The same for bodies that carry messages, and pictures in them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct SendBodies(pub(crate) JsonBodies);
+
 impl JsonBodies {
     /// Reads a `T`, whose type denies unknown fields.
     pub(crate) async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Problem> {

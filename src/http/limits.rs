@@ -38,6 +38,10 @@ pub struct HttpLimits {
     pub body_bytes_max: usize,
     /// Largest body of any other call.
     pub api_body_bytes_max: usize,
+    /// Largest body of a call that sends messages.
+    pub send_body_bytes_max: usize,
+    /// Largest form with a file to be uploaded.
+    pub upload_bytes_max: usize,
     /// All bodies in flight together.
     pub bodies_in_flight_bytes_max: usize,
     /// Callbacks a second from one address; 0: no limit.
@@ -69,6 +73,8 @@ impl Default for HttpLimits {
             uri_bytes_max: 8 << 10,
             body_bytes_max: 1 << 20,
             api_body_bytes_max: 64 << 10,
+            send_body_bytes_max: 4 << 20,
+            upload_bytes_max: (20 << 20) + (64 << 10),
             bodies_in_flight_bytes_max: 32 << 20,
             rate_per_address_per_s: 1_000,
             rate_burst: 2_000,

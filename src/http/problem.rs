@@ -102,6 +102,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
+    /// 502: the platform, or what stands before it, did not do what was asked.
+    pub fn upstream(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, code, detail)
+    }
+
     /// 413.
     pub fn too_large() -> Self {
         Self::of_status(StatusCode::PAYLOAD_TOO_LARGE)

@@ -7,7 +7,7 @@ pub enum RouteClass {
     Callback,
     /// Everything that needs a key.
     Api,
-    /// Health, and the platform's proof of ownership.
+    /// Health, the platform's proof of ownership, tracked links.
     Public,
 }
 
@@ -19,7 +19,11 @@ impl RouteClass {
     pub fn of(path: &str) -> Self {
         if path.strip_prefix("/api/v1/webhooks/").is_some_and(|rest| rest.contains('/')) {
             Self::Callback
-        } else if path == "/health" || path.starts_with("/health/") || path.starts_with("/WW_verify_") {
+        } else if path == "/health"
+            || path.starts_with("/health/")
+            || path.starts_with("/WW_verify_")
+            || path.starts_with("/l/")
+        {
             Self::Public
         } else {
             Self::Api
@@ -50,6 +54,8 @@ mod tests {
             ("/api/v1/webhooks/", RouteClass::Api),
             ("/health", RouteClass::Public),
             ("/health/live", RouteClass::Public),
+            ("/l/x", RouteClass::Public),
+            ("/l", RouteClass::Api),
             ("/healthy", RouteClass::Api),
             ("/WW_verify_abc.txt", RouteClass::Public),
             ("/metrics", RouteClass::Api),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use axum::{Extension, Router};
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,9 +12,10 @@ use crate::http::api::{
     reload, status, users,
 };
 use crate::http::auth::guarded;
+use crate::http::json_body::SendBodies;
 use crate::http::openapi::{self, DocumentText};
 use crate::http::state::HttpState;
-use crate::http::{callbacks, public};
+use crate::http::{callbacks, compat, follow, public};
 use crate::store::Role;
 
 /// Routes that ask for a key.
@@ -40,19 +42,21 @@ fn api() -> OpenApiRouter<HttpState> {
 
 /// The OpenAPI document.
 pub fn document() -> Document {
-    openapi::completed(public::routes().merge(api()).into_openapi())
+    openapi::completed(public::routes().merge(follow::routes()).merge(api()).into_openapi())
 }
 
 /// The router. What it answers goes out through the gate.
 pub fn router(state: HttpState) -> Router {
     let text = document().to_pretty_json().unwrap_or_default();
     let (api, _) = api().split_for_parts();
-    let (public, _) = public::routes().split_for_parts();
+    let (public, _) = public::routes().merge(follow::routes()).split_for_parts();
+    let compat = compat::routes(&state, SendBodies::from_ref(&state));
     let callbacks = state.callbacks.clone().map(callbacks::routes).unwrap_or_default();
     api.layer(Extension(state.keys.clone()))
         .layer(Extension(DocumentText(Arc::from(text))))
         .merge(public)
         .fallback(public::verify_file)
         .with_state(state)
+        .merge(compat)
         .merge(callbacks)
 }

@@ -16,7 +16,7 @@ use crate::http::auth::ApiKeys;
 use crate::http::budget::ByteBudget;
 use crate::http::callbacks::CallbackState;
 use crate::http::health::Health;
-use crate::http::json_body::JsonBodies;
+use crate::http::json_body::{JsonBodies, SendBodies};
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
 use crate::http::platform_addresses::PlatformAddresses;
@@ -98,6 +98,10 @@ part!(JsonBodies, state => JsonBodies {
     budget: state.budget.clone(),
     bytes_max: state.limits.api_body_bytes_max,
 });
+part!(SendBodies, state => SendBodies(JsonBodies {
+    budget: state.budget.clone(),
+    bytes_max: state.limits.send_body_bytes_max,
+}));
 part!(StatusState, state => StatusState {
     service: state.service.clone(),
     store: state.store.clone(),

@@ -3,15 +3,21 @@
 //! What is accepted is on disk with its first evidence (`pending`) before the caller hears of it. A message is
 //! checked here against the platform's limits, because the platform's own answer comes too late for the caller.
 
+mod afterwards;
+mod batch;
+mod content;
+mod links;
 mod request;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::channel::wecom_app::App;
+use crate::channel::wecom_robot::Robot;
 use crate::clock::Clock;
 use crate::dispatch::Dispatch;
 use crate::domain::delivery::{Cargo, Delivery, DeliveryState};
@@ -19,9 +25,14 @@ use crate::domain::evidence::{Evidence, Fact};
 use crate::domain::message::Message;
 use crate::domain::status::Status;
 use crate::ids::{IdMaker, MessageId};
+use crate::secret::Secret;
 use crate::store::{AddedMessage, NewMessage, Store, StoreError};
-use crate::wecom::api::robot::{FieldError, RobotMessage};
+use crate::wecom::api::field::FieldError;
 
+pub use afterwards::{ActError, CardChange};
+pub use batch::{BATCH_MESSAGES_MAX, BATCH_RECIPIENTS_MAX};
+use content::Prepared;
+pub use links::LinkMaker;
 use request::{Options, Request, wrong};
 pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
 
@@ -29,10 +40,12 @@ pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 
 /// What a configured channel can do for a sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum SendChannel {
     /// A group robot.
-    Robot,
+    Robot(Robot),
+    /// An app.
+    App(App),
     /// Switched off in the configuration.
     Disabled,
     /// Only receives.
@@ -54,6 +67,9 @@ pub enum SendError {
     /// The channel only receives.
     #[error("the channel cannot send")]
     ReceiveOnly,
+    /// A message of a batch was not accepted, so none was.
+    #[error("messages[{0}]: {1}")]
+    OfBatch(usize, Box<SendError>),
     /// The idempotency key stands for another message.
     #[error("the idempotency key was used for another message")]
     KeyReused,
@@ -89,6 +105,7 @@ pub struct Messages {
     dispatch: Dispatch,
     news: mpsc::Sender<Vec<String>>,
     channels: Arc<ArcSwap<HashMap<String, SendChannel>>>,
+    links: Option<LinkMaker>,
 }
 
 impl Messages {
@@ -101,7 +118,21 @@ impl Messages {
         news: mpsc::Sender<Vec<String>>,
         channels: HashMap<String, SendChannel>,
     ) -> Self {
-        Self { store, clock, ids, dispatch, news, channels: Arc::new(ArcSwap::from_pointee(channels)) }
+        Self {
+            store,
+            clock,
+            ids,
+            dispatch,
+            news,
+            channels: Arc::new(ArcSwap::from_pointee(channels)),
+            links: None,
+        }
+    }
+
+    /// The same with links that are noticed when people open them.
+    #[must_use]
+    pub fn with_links(self, links: LinkMaker) -> Self {
+        Self { links: Some(links), ..self }
     }
 
     /// Exchanges the channels.
@@ -109,44 +140,101 @@ impl Messages {
         self.channels.store(Arc::new(channels));
     }
 
+    /// The apps of a corp that can be sent through, by channel name.
+    pub fn apps_of(&self, corp_id: &str) -> Vec<(String, App)> {
+        let channels = self.channels.load();
+        let apps = channels.iter().filter_map(|(name, channel)| match channel {
+            SendChannel::App(app) if app.token_of().credentials().corp_id == corp_id => {
+                Some((name.clone(), app.clone()))
+            }
+            _ => None,
+        });
+        let mut apps: Vec<_> = apps.collect();
+        apps.sort_by(|(one, _), (other, _)| one.cmp(other));
+        apps
+    }
+
+    /// The robots that can be sent through, by channel name.
+    pub fn robots(&self) -> Vec<(String, Robot)> {
+        let channels = self.channels.load();
+        let robots = channels.iter().filter_map(|(name, channel)| match channel {
+            SendChannel::Robot(robot) => Some((name.clone(), robot.clone())),
+            _ => None,
+        });
+        robots.collect()
+    }
+
+    /// Told the references of messages whose delivery ended on this replica; lossy.
+    pub fn ended(&self) -> tokio::sync::broadcast::Receiver<Arc<str>> {
+        self.dispatch.ended()
+    }
+
     /// Accepts one message: `{"channel": …, "msgtype": …, …}` in the platform's own form, with the gateway's
-    /// `expires_at`, `send_at`, `priority` and `policy` beside it.
+    /// `expires_at`, `send_at`, `priority`, `policy` and `long_text` beside it.
     pub async fn send(
         &self,
         request: Value,
         caller: &Caller,
         idempotency_key: Option<&str>,
     ) -> Result<Accepted, SendError> {
+        let new = self.prepare(request, caller, idempotency_key)?;
+        self.add(vec![new]).await?.pop().ok_or(SendError::Store(StoreError::Busy))
+    }
+
+    /// Checks one message and makes its rows.
+    fn prepare(
+        &self,
+        request: Value,
+        caller: &Caller,
+        idempotency_key: Option<&str>,
+    ) -> Result<NewMessage, SendError> {
         let wall_ms = self.clock.wall_ms();
-        let Request { channel, options, content } = Request::parse(request, wall_ms)?;
-        if !caller.allowed.is_empty() && !caller.allowed.contains(&channel) {
-            return Err(SendError::UnknownChannel);
-        }
-        match self.channels.load().get(&channel) {
-            None => return Err(SendError::UnknownChannel),
-            Some(SendChannel::Disabled) => return Err(SendError::Disabled),
-            Some(SendChannel::ReceiveOnly) => return Err(SendError::ReceiveOnly),
-            Some(SendChannel::Robot) => {}
-        }
-        let content = RobotMessage::parse(&Value::Object(content))?;
+        let Request { channel, options, mut content } = Request::parse(request, wall_ms)?;
+        let found = self.channel(&channel, caller)?;
+        let id: MessageId = self.ids.make();
+        let idempotency_key = scoped_key(caller, idempotency_key)?;
+        let unique = idempotency_key.as_deref().map_or_else(|| id.to_string(), fingerprint);
+        content::expand(&mut content);
+        let made = if options.track_links { self.tracked(&mut content)? } else { Vec::new() };
+        let Prepared { message_type, body, recipients, policy, references } =
+            content::prepare(&found, content, &options, &unique)?;
+        let links = links::rows(made, &id, &recipients);
         let message = Message {
-            id: self.ids.make(),
-            channel: channel.clone(),
-            message_type: content.kind().as_str().to_owned(),
-            body: content.to_body(),
-            recipients: Vec::new(),
-            policy: options.policy,
-            idempotency_key: scoped_key(caller, idempotency_key)?,
+            id,
+            channel,
+            message_type: message_type.to_owned(),
+            body,
+            recipients,
+            policy,
+            idempotency_key,
             status: Status::Pending,
             generation: 0,
             created_ms: wall_ms,
             updated_ms: wall_ms,
             expires_ms: options.expires_ms,
         };
-        self.add(message, &options).await
+        Ok(NewMessage { links, ..self.rows(message, &options, references) })
     }
 
-    async fn add(&self, message: Message, options: &Options) -> Result<Accepted, SendError> {
+    fn tracked(&self, content: &mut Map<String, Value>) -> Result<Vec<(String, String)>, FieldError> {
+        let made = self.links.as_ref().and_then(|links| links.track(content));
+        made.ok_or_else(|| wrong("track_links", "false, since webhook.public_url is not configured", "true"))
+    }
+
+    /// The channel, if it can be sent through.
+    fn channel(&self, name: &str, caller: &Caller) -> Result<SendChannel, SendError> {
+        if !caller.allowed.is_empty() && !caller.allowed.iter().any(|allowed| allowed == name) {
+            return Err(SendError::UnknownChannel);
+        }
+        match self.channels.load().get(name) {
+            None => Err(SendError::UnknownChannel),
+            Some(SendChannel::Disabled) => Err(SendError::Disabled),
+            Some(SendChannel::ReceiveOnly) => Err(SendError::ReceiveOnly),
+            Some(found) => Ok(found.clone()),
+        }
+    }
+
+    fn rows(&self, message: Message, options: &Options, references: Vec<String>) -> NewMessage {
         let wait_ms = options.send_ms.map_or(0, |send_ms| send_ms.saturating_sub(message.created_ms).max(0));
         let delivery = Delivery {
             id: self.ids.make(),
@@ -161,39 +249,53 @@ impl Messages {
             expires_ms: message.expires_ms,
             created_ms: message.created_ms,
         };
-        let evidence = Evidence {
+        let evidence = self.evidence(&message, Status::Pending, None);
+        NewMessage { message, delivery, evidence, references, links: Vec::new() }
+    }
+
+    /// A fact about a whole message that the gateway itself brought about.
+    fn evidence(&self, message: &Message, status: Status, text: Option<String>) -> Evidence {
+        Evidence {
             id: self.ids.make(),
             reference: message.id.to_string(),
-            generation: 0,
+            generation: message.generation,
             recipient: None,
-            fact: Fact::Status(Status::Pending),
+            fact: Fact::Status(status),
             code: None,
-            text: None,
+            text,
             source: message.channel.clone(),
             event_id: None,
-            at_ms: message.created_ms,
-        };
-        let new = NewMessage { message, delivery, evidence };
-        let added = self.store.add_messages(std::slice::from_ref(&new)).await.map_err(SendError::Store)?;
-        match added.into_iter().next() {
-            Some(AddedMessage::Repeat { id }) => self.repeat(id, &new.message).await,
-            Some(AddedMessage::New) => {
-                let id = new.message.id.clone();
-                self.dispatch.offer(new.delivery, Arc::new(new.message));
-                // Lossy: the status is folded from the evidence whenever it is asked for.
-                let _full = self.news.try_send(vec![id.to_string()]);
-                Ok(Accepted { id, repeated: false })
-            }
-            None => Err(SendError::Store(StoreError::Busy)),
+            at_ms: self.clock.wall_ms(),
         }
+    }
+
+    /// Adds messages in one transaction and hands them to the sender.
+    async fn add(&self, new: Vec<NewMessage>) -> Result<Vec<Accepted>, SendError> {
+        let added = self.store.add_messages(&new).await.map_err(SendError::Store)?;
+        let mut accepted = Vec::with_capacity(new.len());
+        let mut references = Vec::new();
+        for (new, added) in new.into_iter().zip(added) {
+            match added {
+                AddedMessage::Repeat { id } => accepted.push(self.repeat(id, &new.message).await?),
+                AddedMessage::New => {
+                    let id = new.message.id.clone();
+                    references.push(id.to_string());
+                    self.dispatch.offer(new.delivery, Arc::new(new.message));
+                    accepted.push(Accepted { id, repeated: false });
+                }
+            }
+        }
+        // Lossy: the status is folded from the evidence whenever it is asked for.
+        let _full = self.news.try_send(references);
+        Ok(accepted)
     }
 
     /// The same key must mean the same message.
     async fn repeat(&self, id: MessageId, asked: &Message) -> Result<Accepted, SendError> {
         let found = self.store.message(&id).await.map_err(SendError::Store)?;
         let is_same = |found: &Message| {
-            (&found.channel, &found.message_type, &found.body)
-                == (&asked.channel, &asked.message_type, &asked.body)
+            (&found.channel, &found.message_type) == (&asked.channel, &asked.message_type)
+                && links::without_chance(&found.body) == links::without_chance(&asked.body)
         };
         match found {
             Some(found) if is_same(&found) => Ok(Accepted { id, repeated: true }),
@@ -211,6 +313,11 @@ fn scoped_key(caller: &Caller, key: Option<&str>) -> Result<Option<String>, Fiel
         return Err(wrong("Idempotency-Key", limit, format!("{} bytes", key.len())));
     }
     Ok(Some(format!("{}:{key}", caller.scope)))
+}
+
+/// A name for a key that may stand in a card's task id.
+fn fingerprint(key: &str) -> String {
+    format!("key-{}", Secret::new(key).fingerprint())
 }
 
 #[cfg(test)]

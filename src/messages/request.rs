@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use crate::clock::parse_time_ms;
+use crate::domain::long_text::LongText;
 use crate::domain::message::SendPolicy;
-use crate::wecom::api::robot::FieldError;
+use crate::wecom::api::field::FieldError;
 
 /// Highest and, negated, lowest `priority`.
 pub const PRIORITY_MAX: i64 = 9;
@@ -23,12 +24,16 @@ pub(super) struct Request {
 /// What the gateway does with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Options {
-    pub(super) policy: SendPolicy,
+    /// `None`: what is usual for the channel.
+    pub(super) policy: Option<SendPolicy>,
     pub(super) priority: i64,
     /// Wall ms.
     pub(super) send_ms: Option<i64>,
     /// Wall ms.
     pub(super) expires_ms: Option<i64>,
+    pub(super) long_text: LongText,
+    /// Whether the opening of links is noticed.
+    pub(super) track_links: bool,
 }
 
 impl Request {
@@ -48,11 +53,25 @@ impl Request {
 impl Options {
     fn take(content: &mut Map<String, Value>, now_ms: i64) -> Result<Self, FieldError> {
         let policy = match content.remove("policy") {
-            None => SendPolicy::default(),
+            None => None,
+            Some(given) => Some(
+                given
+                    .as_str()
+                    .and_then(SendPolicy::parse)
+                    .ok_or_else(|| wrong("policy", "at_most_once or at_least_once", shown(Some(&given))))?,
+            ),
+        };
+        let track_links = match content.remove("track_links") {
+            None => false,
+            Some(Value::Bool(given)) => given,
+            Some(given) => return Err(wrong("track_links", "true or false", shown(Some(&given)))),
+        };
+        let long_text = match content.remove("long_text") {
+            None => LongText::default(),
             Some(given) => given
                 .as_str()
-                .and_then(SendPolicy::parse)
-                .ok_or_else(|| wrong("policy", "at_most_once or at_least_once", shown(Some(&given))))?,
+                .and_then(LongText::parse)
+                .ok_or_else(|| wrong("long_text", "refuse, split or truncate", shown(Some(&given))))?,
         };
         let priority = match content.remove("priority") {
             None => 0,
@@ -72,7 +91,7 @@ impl Options {
         if expires_ms.is_some_and(|at_ms| at_ms <= leaves_ms) {
             return Err(wrong("expires_at", "after now and after `send_at`", "earlier"));
         }
-        Ok(Self { policy, priority, send_ms, expires_ms })
+        Ok(Self { policy, priority, send_ms, expires_ms, long_text, track_links })
     }
 }
 
@@ -113,16 +132,19 @@ mod tests {
         let request = json!({
             "channel": "wechat_bot", "msgtype": "text", "text": {"content": "hi"}, "chatid": "wr1",
             "priority": 9, "policy": "at_least_once", "send_at": "2023-11-14T22:13:25Z", "expires_at": 1_700_000_010,
+            "long_text": "split", "track_links": true,
         });
         let Request { channel, options, content } = Request::parse(request, NOW_MS).unwrap();
         assert_eq!(channel, "wechat_bot");
         assert_eq!(
             options,
             Options {
-                policy: SendPolicy::AtLeastOnce,
+                policy: Some(SendPolicy::AtLeastOnce),
                 priority: 9,
                 send_ms: Some(NOW_MS + 5_000),
                 expires_ms: Some(NOW_MS + 10_000),
+                long_text: LongText::Split,
+                track_links: true,
             }
         );
         assert_eq!(
@@ -139,6 +161,8 @@ mod tests {
         assert_eq!(field(json!({"channel": ""})), "channel");
         assert_eq!(field(json!({"channel": 1})), "channel");
         assert_eq!(field(with("policy", json!("exactly_once"))), "policy");
+        assert_eq!(field(with("long_text", json!("shorten"))), "long_text");
+        assert_eq!(field(with("track_links", json!("yes"))), "track_links");
         for (priority, named) in [(9, ""), (10, "priority"), (-9, ""), (-10, "priority")] {
             assert_eq!(field(with("priority", json!(priority))), named);
         }

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, Arguments, Executor};
 use super::deliveries::insert_deliveries;
 use super::evidence::{insert_evidence, reference_hash};
 use super::insert::Insert;
+use super::links::{self, insert_links};
 use super::read::Columns;
 use super::width::{self, fits};
 use super::write::Write;
@@ -72,6 +73,10 @@ fn check(new: &NewMessage) -> Result<(), StoreError> {
     fits("message_type", &message.message_type, width::WORD)?;
     fits("idempotency_key", message.idempotency_key.as_deref().unwrap_or(""), width::REFERENCE)?;
     fits("target_id", &new.delivery.target_id, width::SOURCE)?;
+    for reference in &new.references {
+        fits("reference", reference, width::REFERENCE)?;
+    }
+    new.links.iter().try_for_each(links::check)?;
     for recipient in &message.recipients {
         fits("recipient", recipient, width::PERSON)?;
     }
@@ -134,6 +139,12 @@ async fn insert(conn: &mut AnyConnection, added: &[&NewMessage]) -> Result<(), S
         to.add(message.as_str())
     };
     RECIPIENTS.rows(conn, &Vec::from_iter(recipients), bind_recipient).await?;
+    let mut references = Vec::new();
+    for new in added {
+        references.extend(new.references.iter().map(|reference| (new.message.id.clone(), reference.clone())));
+    }
+    insert_references(conn, &Vec::from_iter(&references)).await?;
+    insert_links(conn, &added.iter().flat_map(|new| &new.links).collect::<Vec<_>>()).await?;
     let deliveries: Vec<_> = added.iter().map(|new| &new.delivery).collect();
     insert_deliveries(conn, &deliveries).await?;
     let evidence: Vec<_> = added.iter().map(|new| &new.evidence).collect();

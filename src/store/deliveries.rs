@@ -11,6 +11,7 @@ use super::{Page, Store, StoreError};
 use crate::domain::delivery::{Attempt, Cargo, Delivery, DeliveryState};
 use crate::domain::evidence::Evidence;
 use crate::ids::{DeliveryId, EventId, MessageId};
+use crate::secret::Secret;
 
 /// What an attempt left behind. Written only if `attempts_before` still stands in the row.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct DeliveryResult {
     pub evidence: Vec<Evidence>,
     /// Ids the other side gave the message (msgid, task id): evidence may come under them.
     pub references: Vec<(MessageId, String)>,
+    /// What the message's card can be changed with.
+    pub response_code: Option<(MessageId, Secret)>,
 }
 
 /// Which deliveries to list. Empty fields do not restrict.

@@ -3,6 +3,8 @@
 use sqlx::AssertSqlSafe;
 
 use super::evidence::reference_hash;
+use super::insert::placeholders;
+use super::links::TrackedLink;
 use super::list::List;
 use super::read::Columns;
 use super::{Page, Store, StoreError, name_list};
@@ -21,6 +23,10 @@ pub struct NewMessage {
     pub delivery: Delivery,
     /// The first fact about it: `pending`.
     pub evidence: Evidence,
+    /// Further ids under which the world will speak of it: a card's task id.
+    pub references: Vec<String>,
+    /// Links in it whose opening is noticed.
+    pub links: Vec<TrackedLink>,
 }
 
 /// What became of a message given to the store.
@@ -56,6 +62,9 @@ pub struct MessageFilter {
     pub cursor: Option<String>,
 }
 
+/// Messages read with one statement.
+const IDS_AT_ONCE: usize = 64;
+
 const COLUMNS: &str = "id, channel, message_type, body, recipients, policy, idempotency_key, status, generation, \
                        created_ms, updated_ms, expires_ms";
 
@@ -65,6 +74,21 @@ impl Store {
         let sql = ["SELECT ", COLUMNS, " FROM messages WHERE id = ?"].concat();
         let row = self.inner.reader.row(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
         row.as_ref().map(|row| take(&mut Columns::of(row))).transpose()
+    }
+
+    /// Those of `ids` that exist, in no order.
+    pub async fn messages_of(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(IDS_AT_ONCE) {
+            let sql =
+                ["SELECT ", COLUMNS, " FROM messages WHERE id IN (", &placeholders(some.len()), ")"].concat();
+            let query =
+                some.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(id.as_str()));
+            for row in self.inner.reader.rows(query).await? {
+                found.push(take(&mut Columns::of(&row))?);
+            }
+        }
+        Ok(found)
     }
 
     /// The message that our id, the platform's msgid or a task id names; of several, the newest.

@@ -20,6 +20,10 @@ const MIGRATIONS: &[Migration] = &[
         mysql: include_str!("migrations/mysql/0001_initial.sql"),
     },
     Migration {
+        sqlite: include_str!("migrations/sqlite/0002_sending.sql"),
+        mysql: include_str!("migrations/mysql/0002_sending.sql"),
+    },
+    Migration {
         sqlite: include_str!("migrations/sqlite/0004_alerts.sql"),
         mysql: include_str!("migrations/mysql/0004_alerts.sql"),
     },

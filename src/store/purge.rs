@@ -150,6 +150,8 @@ async fn delete_message(conn: &mut AnyConnection, id: &str, recipients: &[String
     for statement in [
         "DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM deliveries WHERE message_id = ?)",
         "DELETE FROM deliveries WHERE message_id = ?",
+        "DELETE FROM card_codes WHERE message_id = ?",
+        "DELETE FROM links WHERE message_id = ?",
         "DELETE FROM messages WHERE id = ?",
     ] {
         conn.execute(sqlx::query(statement).bind(id)).await?;

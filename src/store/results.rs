@@ -8,14 +8,17 @@ use sqlx::error::BoxDynError;
 use sqlx::{AnyConnection, Arguments, Executor};
 
 use super::add_messages::insert_references;
+use super::card_codes::put_code;
 use super::evidence::insert_evidence;
 use super::insert::Insert;
 use super::read::Columns;
 use super::width::{self, cut};
 use super::write::Write;
 use super::{DeliveryResult, Engine, Fence, Store, StoreError};
-use crate::domain::delivery::Attempt;
+use crate::domain::delivery::{Attempt, DeliveryState};
+use crate::domain::evidence::Evidence;
 use crate::ids::DeliveryId;
+use crate::store::name_list;
 
 /// Longest error text of an attempt, in bytes.
 const ERROR_BYTES_MAX: usize = 1_024;
@@ -78,6 +81,43 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Ends a delivery that has not left, if it still stands as the caller saw it, and adds what that proves. `false`:
+    /// it is on its way, or over.
+    pub async fn cancel_delivery(
+        &self,
+        id: &DeliveryId,
+        attempts: i64,
+        evidence: &[Evidence],
+    ) -> Result<bool, StoreError> {
+        self.write(Cancel { id: id.clone(), attempts, evidence: evidence.to_vec() }).await
+    }
+
+    /// Messages sent to `target_id` from `at_ms` (wall) on, at most `limit`, newest first: when, and to whom by name.
+    pub async fn sent_since(
+        &self,
+        target_id: &str,
+        at_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Vec<String>)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT a.at_ms, m.recipients FROM attempts a JOIN deliveries d ON d.id = a.delivery_id \
+             JOIN messages m ON m.id = d.message_id WHERE a.target_id = ? AND a.at_ms >= ? \
+             ORDER BY a.at_ms DESC LIMIT ?",
+        )
+        .bind(target_id.to_owned())
+        .bind(at_ms)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.inner.reader.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of(row);
+                Ok((columns.take()?, columns.parse("recipients", name_list::parse)?))
+            })
+            .collect()
+    }
+}
+
 /// Whether the writer still owns what it writes to.
 #[derive(Clone, Copy, Debug)]
 struct Guard {
@@ -102,6 +142,31 @@ impl Guard {
             Some(row) => Ok(Columns::of(&row).take::<i64>()? == fence),
             None => Ok(false),
         }
+    }
+}
+
+struct Cancel {
+    id: DeliveryId,
+    attempts: i64,
+    evidence: Vec<Evidence>,
+}
+
+impl Write for Cancel {
+    type Output = bool;
+
+    async fn run(&self, conn: &mut AnyConnection) -> Result<bool, StoreError> {
+        let update = sqlx::query(
+            "UPDATE deliveries SET state = ?, due_ms = NULL \
+             WHERE id = ? AND attempts = ? AND due_ms IS NOT NULL AND started_ms IS NULL",
+        )
+        .bind(DeliveryState::Cancelled.as_str())
+        .bind(self.id.as_str())
+        .bind(self.attempts);
+        let is_cancelled = conn.execute(update).await?.rows_affected() == 1;
+        if is_cancelled {
+            insert_evidence(conn, &Vec::from_iter(&self.evidence)).await?;
+        }
+        Ok(is_cancelled)
     }
 }
 
@@ -155,6 +220,9 @@ impl Write for RecordResults {
             attempts.extend(result.attempt.as_ref().map(|attempt| (&result.id, target_id, attempt)));
             evidence.extend(&result.evidence);
             references.extend(&result.references);
+            if let (Some((message, code)), Some(attempt)) = (&result.response_code, &result.attempt) {
+                put_code(conn, message, code, attempt.at_ms).await?;
+            }
         }
         ATTEMPTS
             .rows(conn, &attempts, |(id, target_id, attempt), to| bind(id, target_id, attempt, to))

@@ -206,7 +206,7 @@ async fn what_cannot_be_sent_is_said_at_once() {
         .send("POST", "/api/v1/messages", "Content-Type: application/json\r\n", deep.as_bytes())
         .await;
     assert_eq!(deep.status, 400);
-    let large = vec![b' '; (64 << 10) + 1];
+    let large = vec![b' '; (4 << 20) + 1];
     let large = operator.send("POST", "/api/v1/messages", "Content-Type: application/json\r\n", &large).await;
     assert_eq!(large.status, 413);
     assert_eq!(site.database.number("SELECT COUNT(*) FROM messages").await, 0);

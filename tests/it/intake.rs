@@ -274,6 +274,7 @@ on_both! {
             due_ms: None,
             evidence: Vec::new(),
             references: vec![(message.message.id.clone(), "platform-4".to_owned())],
+            response_code: None,
         };
         store.record_results(&[sent], &fence).await.unwrap();
         check(EventFilter { message_id: Some(message.message.id), ..any() }, &|new| new.id == all[4].id).await;

@@ -33,6 +33,7 @@ pub(crate) fn target(path: &str) -> String {
         .replace("{kind}", "wechat")
         .replace("{handler}", "api")
         .replace("{id}", "x")
+        .replace("{token}", "x")
 }
 
 /// The methods that the header `Allow` names.

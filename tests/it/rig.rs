@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use wecom_gateway::cli::dev::wecom::FakeWecom;
-use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Observer, Target, Targets};
+use wecom_gateway::dispatch::{
+    Dispatch, DispatchParts, DispatchSettings, Observer, Target, TargetKind, Targets,
+};
 use wecom_gateway::domain::delivery::Delivery;
 use wecom_gateway::domain::fold::Tracked;
 use wecom_gateway::domain::status::Status;
@@ -20,6 +22,9 @@ use crate::robot::{KEY, robot_at};
 
 /// The channel that the rig's robot is.
 pub(crate) const CHANNEL: &str = "wechat_bot";
+
+/// The channel that the rig's app is.
+pub(crate) const APP: &str = "wechat_api";
 
 /// Longest wait for something that should happen at once.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +54,26 @@ impl Rig {
         Self::with_targets(database, vec![target], settings, hooks).await
     }
 
+    /// Starts one that sends through an app of the fake's, and through its robot.
+    pub(crate) async fn with_app(database: &Database, fake: &FakeWecom) -> Self {
+        let app = crate::app::app_at(&fake.base_url(), crate::app::SECRET, &database.clock);
+        let targets = vec![Target::app(APP, app, 8), Target::robot(CHANNEL, robot_at(&fake.robot_url(KEY)))];
+        let settings = DispatchSettings { scan_ms: 50, lease_ms: 600_000, ..DispatchSettings::default() };
+        Self::with_targets(database, targets, settings, Hooks::default()).await
+    }
+
+    /// Asks for a message in WeCom's form to be sent through the app.
+    pub(crate) async fn ask(&self, request: Value) -> Result<Accepted, SendError> {
+        let mut request = request;
+        request["channel"] = APP.into();
+        self.messages.send(request, &Caller::default(), None).await
+    }
+
+    /// Accepts a text to `users` through the app.
+    pub(crate) async fn text_to(&self, users: &str, content: &str) -> MessageId {
+        self.ask(json!({"touser": users, "text": content})).await.expect("the message is accepted").id
+    }
+
     /// Starts one that sends to these.
     pub(crate) async fn with_targets(
         database: &Database,
@@ -57,8 +82,16 @@ impl Rig {
         hooks: Hooks,
     ) -> Self {
         let store = database.open().await;
-        let mut channels: HashMap<String, SendChannel> =
-            targets.iter().map(|target| (target.id.clone(), SendChannel::Robot)).collect();
+        let mut channels: HashMap<String, SendChannel> = targets
+            .iter()
+            .map(|target| {
+                let kind = match &target.kind {
+                    TargetKind::Robot(robot) => SendChannel::Robot(robot.clone()),
+                    TargetKind::App(app) => SendChannel::App(app.clone()),
+                };
+                (target.id.clone(), kind)
+            })
+            .collect();
         channels.insert("off".to_owned(), SendChannel::Disabled);
         channels.insert("deaf".to_owned(), SendChannel::ReceiveOnly);
         let (clock, ids) = (database.clock.clone(), database.ids.clone());

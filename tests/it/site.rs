@@ -214,7 +214,7 @@ fn state(
     };
     let dispatch = Dispatch::start(parts, Targets::default(), DispatchSettings::default());
     let channels = HashMap::from([
-        ("bot".to_owned(), SendChannel::Robot),
+        ("bot".to_owned(), SendChannel::Robot(crate::robot::robot_at("http://127.0.0.1:9/?key=none"))),
         ("off".to_owned(), SendChannel::Disabled),
         ("app".to_owned(), SendChannel::ReceiveOnly),
     ]);
@@ -261,6 +261,8 @@ fn channel(name: &str, sends: bool) -> ChannelFacts {
         sends,
         receives: true,
         per_minute_max: sends.then_some(20),
+        per_member: None,
+        token: None,
     }
 }
 

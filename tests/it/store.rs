@@ -44,6 +44,8 @@ pub(crate) fn message(database: &Database) -> NewMessage {
             created_ms: NOW_MS,
         },
         evidence: evidence(database, id.as_str(), Fact::Status(Status::Pending)),
+        references: Vec::new(),
+        links: Vec::new(),
     }
 }
 
@@ -400,5 +402,6 @@ fn result(
         due_ms,
         evidence: Vec::new(),
         references: Vec::new(),
+        response_code: None,
     }
 }

@@ -6,6 +6,7 @@
 //! repeats it.
 
 mod console;
+mod sending;
 mod site;
 mod steps;
 

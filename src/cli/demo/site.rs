@@ -20,7 +20,12 @@ pub(super) const TOKEN: &str = "DemoToken2026";
 pub(super) const AES_KEY: &str = "zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR";
 pub(super) const CORP_ID: &str = "ww00000000000000de";
 pub(super) const AGENT_ID: &str = "1000002";
+const SECRET: &str = "demo-secret";
 const ROBOT_KEY: &str = "demo-robot";
+const BURST_KEY: &str = "demo-alerts";
+
+/// The robot that gets the burst.
+pub(super) const BURST_CHANNEL: &str = "alerts";
 
 /// How long the demonstration waits for something to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,9 +53,11 @@ impl Site {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let fake = FakeWecom::start(any_port, clock.clone(), entropy.clone()).await?;
         fake.add_robot(ROBOT_KEY);
+        fake.add_robot(BURST_KEY);
+        fake.add_app(CORP_ID, SECRET);
 
         let file = folder.join("notification.yaml");
-        std::fs::write(&file, configuration(&fake.robot_url(ROBOT_KEY)))?;
+        std::fs::write(&file, configuration(&fake))?;
         let file = ConfigFile::find(Some(file), None, folder)?;
         let config = file.load()?;
         let gateway = Gateway::builder(file).start_with(config, clock.clone(), entropy.clone()).await?;
@@ -74,6 +81,11 @@ impl Site {
     /// How many messages the people in the robot's chat saw.
     pub(super) fn shown_by_robot(&self) -> usize {
         self.fake.inbox(ROBOT_KEY).len()
+    }
+
+    /// What the people in the chat of the burst saw.
+    pub(super) fn shown_by_burst_robot(&self) -> Vec<String> {
+        self.fake.inbox(BURST_KEY).into_iter().map(|request| request.content).collect()
     }
 
     /// The answer to a GET, as JSON.
@@ -107,7 +119,9 @@ impl Site {
 }
 
 /// The gateway's configuration, as a user would write it.
-fn configuration(robot_url: &str) -> String {
+fn configuration(fake: &FakeWecom) -> String {
+    let (base_url, robot_url, burst_url) =
+        (fake.base_url(), fake.robot_url(ROBOT_KEY), fake.robot_url(BURST_KEY));
     format!(
         "# Written by `wecom-gateway demo`.\n\
          service: {{ environment: development }}\n\
@@ -116,12 +130,16 @@ fn configuration(robot_url: &str) -> String {
          channels:\n\
          \x20 wechat_api:\n\
          \x20   corp_id: {CORP_ID}\n\
-         \x20   secret: demo-secret\n\
+         \x20   secret: {SECRET}\n\
          \x20   agent_id: '{AGENT_ID}'\n\
+         \x20   base_url: {base_url}\n\
          \x20   token: {TOKEN}\n\
          \x20   encoding_aes_key: {AES_KEY}\n\
          \x20 wechat_bot:\n\
          \x20   webhook_url: {robot_url}\n\
-         \x20   secret: demo-robot-secret\n"
+         \x20   secret: demo-robot-secret\n\
+         \x20 {BURST_CHANNEL}:\n\
+         \x20   type: wechat_bot\n\
+         \x20   webhook_url: {burst_url}\n"
     )
 }

@@ -1,10 +1,13 @@
 //! How a lane's memory is filled: from the table after a take-over and when it is told that there is more, from
 //! offers in between.
 
+use std::collections::HashMap;
+
 use super::super::attempt;
 use super::super::queue::Waiting;
 use super::super::target::Target;
-use super::{Lane, NO_LIMIT, QUEUE_MAX};
+use super::crowd;
+use super::{Crowd, Lane, NO_LIMIT};
 use crate::domain::pace::Pace;
 use crate::store::{Engine, Fence, StoreError};
 
@@ -28,6 +31,11 @@ impl Lane {
             }
             self.queue.clear();
             self.pace = self.rebuilt_pace(target, now_ms).await?;
+            self.crowd = if target.paces_members() {
+                Some(Crowd::rebuilt(&self.shared, target, now_ms).await?)
+            } else {
+                None
+            };
             self.read_table(target, fence, now_ms).await?;
             self.fence = Some(fence);
         }
@@ -38,7 +46,12 @@ impl Lane {
         let others_add = self.shared.store.engine() == Engine::MySql;
         let told = self.signal.take_look() && now_ms >= self.look_after_ms;
         let wanted = self.table_has_more || told;
-        if wanted && (self.queue.is_empty() || (told && others_add)) {
+        // What waits for its member must not keep the rest of the table out.
+        let has_room = match &self.crowd {
+            Some(_) if self.table_has_more => self.queue.len() < target.queue_max() / 2,
+            _ => self.queue.is_empty(),
+        };
+        if wanted && (has_room || (told && others_add)) {
             self.read_table(target, fence, now_ms).await?;
         }
         Ok(())
@@ -46,13 +59,18 @@ impl Lane {
 
     async fn read_table(&mut self, target: &Target, fence: Fence, now_ms: i64) -> Result<(), StoreError> {
         let ahead_ms = now_ms.saturating_add(LOOKAHEAD_MS);
-        let rows = self.shared.store.due(&self.target_id, ahead_ms, QUEUE_MAX).await?;
-        let is_all = rows.len() < QUEUE_MAX;
+        let rows = self.shared.store.due(&self.target_id, ahead_ms, target.queue_max()).await?;
+        let is_all = rows.len() < target.queue_max();
+        let mut messages = match &self.crowd {
+            Some(_) => crowd::messages_of(&self.shared.store, &rows, &self.queue).await?,
+            None => HashMap::new(),
+        };
         let mut loaded = Vec::with_capacity(rows.len());
         for row in rows {
             let id = row.id.clone();
             let started_ms = row.started_ms;
-            let Some(mut waiting) = Waiting::new(row, None) else { continue };
+            let message = messages.remove(&id);
+            let Some(mut waiting) = Waiting::new(row, message) else { continue };
             if let Some(started_ms) = started_ms.filter(|_| !self.queue.knows(&id)) {
                 self.pace.begin();
                 self.pace.end(started_ms.saturating_add(target.attempt_timeout_ms()).min(now_ms));

@@ -3,6 +3,7 @@
 //! All that concerns the order and the speed of one target is decided here, in one memory. The table is read when
 //! the lane is told that there is more than it knows.
 
+mod crowd;
 mod fill;
 mod handle;
 
@@ -16,16 +17,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::Shared;
 use super::attempt::{self, Ended, STORE_RETRY_MS, Then};
 use super::queue::{Queue, Waiting};
-use super::target::Target;
+use super::target::{QUEUE_MAX, Target};
 use crate::domain::pace::{Pace, PaceLimit};
 use crate::ids::DeliveryId;
 use crate::store::Fence;
 
+use crowd::Crowd;
 pub(super) use handle::LaneHandle;
 use handle::Signal;
-
-/// Deliveries of one target in memory; the table holds the rest.
-const QUEUE_MAX: usize = 256;
 
 /// Longest sleep between two looks at the clock.
 const SLEEP_MS_MAX: i64 = 3_600_000;
@@ -42,6 +41,8 @@ pub(super) struct Lane {
     signal: Arc<Signal>,
     queue: Queue,
     pace: Pace,
+    /// The pace of each member, where they have one.
+    crowd: Option<Crowd>,
     /// Under which ownership the memory was filled; `None`: it has to be filled.
     fence: Option<Fence>,
     under_way: JoinSet<Ended>,
@@ -62,6 +63,7 @@ impl Lane {
             signal,
             queue: Queue::default(),
             pace: Pace::new(NO_LIMIT, Vec::new()),
+            crowd: None,
             fence: None,
             under_way: JoinSet::new(),
             tasks: HashMap::new(),
@@ -129,17 +131,37 @@ impl Lane {
             if sending >= target.concurrency {
                 return None;
             }
-            let ready_ms = self.queue.ready_at()?.max(self.pace.ready_at(now_ms));
-            if ready_ms > now_ms {
-                return (ready_ms < i64::MAX).then_some(ready_ms);
-            }
-            let waiting = self.queue.take_ready(now_ms)?;
+            let waiting = match self.next(now_ms) {
+                Ok(waiting) => waiting,
+                Err(look_at_ms) => return look_at_ms,
+            };
             let id = waiting.delivery.id.clone();
             self.pace.begin();
+            if let Some(crowd) = &mut self.crowd {
+                crowd.begin(&id, waiting.audience.clone());
+            }
             let sent = attempt::send(Arc::clone(&self.shared), Arc::clone(target), waiting, fence);
             let task = self.under_way.spawn(sent);
             self.tasks.insert(task.id(), (id, true));
         }
+    }
+
+    /// The next that may leave now; else when to look again, steady ms, if an answer need not come first.
+    fn next(&mut self, now_ms: i64) -> Result<Waiting, Option<i64>> {
+        let known = |at_ms: i64| (at_ms < i64::MAX).then_some(at_ms);
+        let paced_ms = self.pace.ready_at(now_ms);
+        let Some(crowd) = &mut self.crowd else {
+            let ready_ms = self.queue.ready_at().ok_or(None)?.max(paced_ms);
+            if ready_ms > now_ms {
+                return Err(known(ready_ms));
+            }
+            return self.queue.take_ready(now_ms).ok_or(None);
+        };
+        if paced_ms > now_ms {
+            return Err(known(paced_ms));
+        }
+        let taken = self.queue.take_first(now_ms, |audience| crowd.ready_at(audience, now_ms));
+        taken.map_err(|at_ms| at_ms.and_then(known))
     }
 
     /// Sleeps until something happens.
@@ -167,6 +189,10 @@ impl Lane {
         };
         let Some((id, is_sending)) = self.tasks.remove(&task) else { return };
         self.queue.landed(&id);
+        if is_sending && let Some(crowd) = &mut self.crowd {
+            let now_ms = self.shared.clock.steady_ms();
+            crowd.end(&id, ended.as_ref().map_or(Some(now_ms), |ended| ended.answered_ms));
+        }
         match (is_sending, ended.as_ref().map(|ended| ended.answered_ms)) {
             (false, _) => {}
             (true, Some(None)) => self.pace.cancel(),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::channel::access_token::AccessToken;
 use crate::clock::{Clock, rfc3339_ms};
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
@@ -36,6 +37,10 @@ pub struct ChannelFacts {
     pub receives: bool,
     /// Sends a minute, where that is bounded.
     pub per_minute_max: Option<u32>,
+    /// Sends a minute and an hour to one member, where each has a pace of their own.
+    pub per_member: Option<[usize; 2]>,
+    /// What opens its calls, where that can fail.
+    pub token: Option<Arc<AccessToken>>,
 }
 
 /// The channels, swapped whole on reload.
@@ -78,6 +83,12 @@ struct ChannelView {
     tries_last_minute: usize,
     /// Sends a minute, where that is bounded.
     per_minute_max: Option<u32>,
+    /// Sends a minute to one member, where each has a pace of their own.
+    per_member_per_minute_max: Option<usize>,
+    /// The same for an hour. A send to everybody, a department or a tag counts against every member.
+    per_member_per_hour_max: Option<usize>,
+    /// Why nothing can be sent: the platform gives no access token.
+    problem: Option<String>,
 }
 
 async fn look(store: &Store, clock: &Clock, channel: &ChannelFacts) -> Result<ChannelView, StoreError> {
@@ -94,6 +105,9 @@ async fn look(store: &Store, clock: &Clock, channel: &ChannelFacts) -> Result<Ch
         next_due_at: next_due_ms.map(rfc3339_ms),
         tries_last_minute: tries.len(),
         per_minute_max: channel.per_minute_max,
+        per_member_per_minute_max: channel.per_member.map(|[minute, _]| minute),
+        per_member_per_hour_max: channel.per_member.map(|[_, hour]| hour),
+        problem: channel.token.as_ref().and_then(|token| token.problem()),
     })
 }
 

@@ -28,7 +28,7 @@ use crate::http::origin::Origin;
 use crate::http::problem::Problem;
 use crate::http::rate::AddressRate;
 use crate::sabotage::{self, Protection};
-use crate::store::{Store, StoreError};
+use crate::store::{Role, Store, StoreError};
 
 /// How long an answer of the store about a key is believed: a revoked key lives on no longer.
 const BELIEVED_MS: i64 = 900;
@@ -93,6 +93,28 @@ impl ApiKeys {
                 Err(Problem::unauthorized())
             }
         }
+    }
+
+    /// Whoever has `key`, if they may send, and the hash by which [`ApiKeys::caller_of_hash`] finds them again.
+    pub(crate) async fn known_operator(&self, key: &str) -> Result<Option<(String, Caller)>, StoreError> {
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let caller = self.known(key).await?.filter(|caller| caller.role >= Role::Operator);
+        Ok(caller.map(|caller| (hex(&hash), caller)))
+    }
+
+    /// Whoever has the key with this SHA-256 (hex), if it is still in use.
+    pub(crate) async fn caller_of_hash(&self, hash: &str) -> Result<Option<Caller>, StoreError> {
+        let configured = self.0.configured.iter().find(|known| hex(&known.hash) == hash);
+        if let Some(known) = configured {
+            return Ok(Some(known.caller.clone()));
+        }
+        let row = self.0.store.api_key_by_hash(hash).await?;
+        Ok(row.filter(|row| row.revoked_ms.is_none()).map(Caller::from))
+    }
+
+    /// Notes a wrong credential that was shown in another way, and says what that is answered with.
+    pub(crate) fn refuse(&self, origin: &Origin) -> Problem {
+        self.wrong(origin)
     }
 
     /// Forgets the wrong tries of addresses that have waited long enough.

@@ -39,7 +39,7 @@ pub struct Fault {
     /// What goes wrong.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// Only for this robot; otherwise for whoever comes.
+    /// Only for this robot or method; otherwise for whoever comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// For how many requests.
@@ -51,6 +51,11 @@ impl Fault {
     /// `kind` for the next `times` requests.
     pub fn times(kind: FaultKind, times: u32) -> Self {
         Self { kind, key: None, times }
+    }
+
+    /// The same, only for the robot or method `key`.
+    pub fn of(key: &str, kind: FaultKind, times: u32) -> Self {
+        Self { kind, key: Some(key.to_owned()), times }
     }
 }
 
@@ -75,9 +80,18 @@ impl Faults {
         self.0.clear();
     }
 
-    /// Takes the fault that a request to robot `key` meets.
+    /// Takes the fault that was asked for `key` and nobody else.
+    pub(super) fn take_named(&mut self, key: &str) -> Option<FaultKind> {
+        self.take_first(|only| only == Some(key))
+    }
+
+    /// Takes the fault that a request to robot `key`, or a call of the method `key`, meets.
     pub(super) fn take(&mut self, key: &str) -> Option<FaultKind> {
-        let at = self.0.iter().position(|fault| fault.key.as_deref().is_none_or(|only| only == key))?;
+        self.take_first(|only| only.is_none_or(|only| only == key))
+    }
+
+    fn take_first(&mut self, meets: impl Fn(Option<&str>) -> bool) -> Option<FaultKind> {
+        let at = self.0.iter().position(|fault| meets(fault.key.as_deref()))?;
         let fault = self.0.get_mut(at)?;
         let kind = fault.kind.clone();
         fault.times = fault.times.saturating_sub(1);

@@ -1,15 +1,21 @@
 //! `dev wecom`: a fake WeCom platform, for tests, demonstrations and people without an account.
 //!
-//! It takes robot messages and answers as the platform does (HTTP 200 whatever happens, `errcode` inside, 20 a
-//! minute), shows what people in the chat would have seen, fails on demand, and sends callbacks to a gateway.
-//! Everything is in memory, on the loopback interface.
+//! It takes messages of robots and apps and answers as the platform does (HTTP 200 whatever happens, `errcode` inside,
+//! 20 a minute for a robot, silence about what is too much for a member), shows what people would have seen, fails on
+//! demand, and sends callbacks to a gateway. Everything is in memory, on the loopback interface.
 //!
 //! Its own routes: `GET /_fake/inbox?key=` (what people saw), `GET /_fake/requests?key=` (all that came),
 //! `DELETE /_fake/requests`, `POST` and `DELETE /_fake/faults`, `GET /_fake/faults`, `POST /_fake/robots`,
-//! `POST /_fake/callback`.
+//! `POST /_fake/callback`; of apps: `GET /_fake/people?user=` (what each person saw), `POST /_fake/people` (who is
+//! missing or unlicensed), `GET /_fake/calls?method=`, `DELETE /_fake/tokens`. A fault's `key` is a robot's key, or a
+//! method such as `message/send` or `gettoken`.
 
 mod addresses;
+mod app_routes;
+mod apps;
 mod faults;
+mod files;
+mod request;
 mod routes;
 mod world;
 
@@ -27,6 +33,7 @@ use super::say;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 
+pub use apps::{AppCall, Shown};
 pub use faults::{Fault, FaultKind};
 pub use world::RobotRequest;
 use world::World;
@@ -131,7 +138,39 @@ impl FakeWecom {
 
     /// Makes a company with an app exist.
     pub fn add_app(&self, corp_id: &str, secret: &str) {
-        self.shared.world().add_app(corp_id, secret);
+        self.shared.world().apps.add(corp_id, secret);
+    }
+
+    /// These do not exist: user ids, `party:N`, `tag:N`.
+    pub fn miss(&self, ids: &[&str]) {
+        let ids: Vec<String> = ids.iter().map(|&id| id.to_owned()).collect();
+        self.shared.world().apps.miss(&ids);
+    }
+
+    /// These have no licence for the interface.
+    pub fn unlicense(&self, ids: &[&str]) {
+        let ids: Vec<String> = ids.iter().map(|&id| id.to_owned()).collect();
+        self.shared.world().apps.unlicense(&ids);
+    }
+
+    /// Ends every token before its time.
+    pub fn revoke_tokens(&self) {
+        self.shared.world().apps.revoke_tokens();
+    }
+
+    /// What one person saw of apps' messages, or all of them, oldest first.
+    pub fn shown(&self, user: Option<&str>) -> Vec<Shown> {
+        self.shared.world().apps.shown(user)
+    }
+
+    /// Calls of the apps' API, oldest first: `gettoken`, `message/send`, …
+    pub fn calls(&self, method: &str) -> Vec<AppCall> {
+        self.shared.world().apps.calls(Some(method))
+    }
+
+    /// How many messages were too much for a member, and dropped without a word.
+    pub fn dropped(&self) -> u64 {
+        self.shared.world().apps.dropped()
     }
 
     /// Says that callbacks come from these addresses.

@@ -10,28 +10,28 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Shared;
 use super::faults::{Fault, FaultKind};
 use super::world::ApiReply;
+use super::{Shared, app_routes};
 use crate::cli::dev::listener::HangUp;
 use crate::cli::dev::platform::{Forgery, Platform};
 use crate::domain::event::Format;
 
-type World = State<Arc<Shared>>;
+pub(super) type World = State<Arc<Shared>>;
 
 /// Every route.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/cgi-bin/webhook/send", post(send))
-        .route("/cgi-bin/gettoken", get(token))
         .route("/_fake/inbox", get(inbox))
         .route("/_fake/requests", get(requests).delete(forget))
         .route("/_fake/robots", post(add_robot))
         .route("/_fake/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/_fake/callback", post(callback))
         .merge(super::addresses::routes())
+        .merge(app_routes::router())
         .with_state(shared)
 }
 
@@ -47,7 +47,7 @@ async fn send(State(shared): World, Query(Key { key }): Query<Key>, body: Bytes)
     let now_ms = shared.clock.wall_ms();
     let take = |refused: Option<ApiReply>| shared.world().send(&key, &body, now_ms, refused);
     match fault {
-        None | Some(FaultKind::None) => answer(&take(None)),
+        None | Some(FaultKind::None) => answer(&take(None), &Map::new()),
         Some(FaultKind::CloseAfter) => {
             take(None);
             HangUp::response()
@@ -56,10 +56,10 @@ async fn send(State(shared): World, Query(Key { key }): Query<Key>, body: Bytes)
         Some(FaultKind::Slow { delay_ms }) => {
             let reply = take(None);
             tokio::time::sleep(Duration::from_millis(delay_ms)).await;
-            answer(&reply)
+            answer(&reply, &Map::new())
         }
         Some(FaultKind::Errcode { code }) => {
-            answer(&take(Some(ApiReply::error(code, "a fault was asked for"))))
+            answer(&take(Some(ApiReply::error(code, "a fault was asked for"))), &Map::new())
         }
         Some(FaultKind::CloseBefore) => {
             shared.world().note_unread(&key, now_ms);
@@ -76,26 +76,12 @@ async fn send(State(shared): World, Query(Key { key }): Query<Key>, body: Bytes)
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Credentials {
-    #[serde(default)]
-    corpid: String,
-    #[serde(default)]
-    corpsecret: String,
-}
-
-async fn token(State(shared): World, Query(asked): Query<Credentials>) -> Response {
-    let token = shared.world().token(&asked.corpid, &asked.corpsecret);
-    match token {
-        Ok(token) => Json(json!({"errcode": 0, "errmsg": "ok", "access_token": token, "expires_in": 7200}))
-            .into_response(),
-        Err(reply) => answer(&reply),
-    }
-}
-
 /// The platform answers 200 whatever happened, and says it twice.
-fn answer(reply: &ApiReply) -> Response {
-    let body = json!({"errcode": reply.errcode, "errmsg": reply.errmsg});
+pub(super) fn answer(reply: &ApiReply, more: &Map<String, Value>) -> Response {
+    let mut body = json!({"errcode": reply.errcode, "errmsg": reply.errmsg});
+    if let Some(body) = body.as_object_mut() {
+        body.extend(more.clone());
+    }
     let headers = [
         ("error-code", reply.errcode.to_string()),
         ("error-msg", reply.errmsg.clone()),
@@ -105,8 +91,8 @@ fn answer(reply: &ApiReply) -> Response {
 }
 
 /// An answer that promises more bytes than it has.
-fn truncated(reply: &ApiReply) -> Response {
-    let mut response = answer(reply);
+pub(super) fn truncated(reply: &ApiReply) -> Response {
+    let mut response = answer(reply, &Map::new());
     let half = Body::from(r#"{"errcode":0,"#);
     response.headers_mut().insert("content-length", 512.into());
     *response.body_mut() = Body::new(http_body_util::BodyExt::boxed_unsync(half));

@@ -1,13 +1,14 @@
-//! What the fake platform knows and which rules it keeps: robots, their messages, their limits, tokens.
+//! What the fake platform knows and which rules it keeps: robots, their messages, their limits; `apps.rs` has the rest.
 //!
 //! The rules are those the real platform showed; sources: document 99110 and the table of error codes 90313 at
 //! developer.work.weixin.qq.com.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::apps::Apps;
 use super::faults::Faults;
 
 /// Messages a robot may get in one minute.
@@ -63,9 +64,8 @@ pub struct RobotRequest {
 pub(super) struct World {
     pub(super) faults: Faults,
     robots: HashMap<String, Robot>,
-    apps: BTreeMap<String, String>,
+    pub(super) apps: Apps,
     requests: VecDeque<RobotRequest>,
-    tokens: u64,
     /// What `getcallbackip` says.
     pub(super) callback_ips: Vec<String>,
 }
@@ -81,8 +81,8 @@ impl World {
         self.robots.entry(key.to_owned()).or_default();
     }
 
-    pub(super) fn add_app(&mut self, corp_id: &str, secret: &str) {
-        self.apps.insert(corp_id.to_owned(), secret.to_owned());
+    pub(super) fn has_robot(&self, key: &str) -> bool {
+        self.robots.contains_key(key)
     }
 
     /// Requests to one robot, or to all, oldest first.
@@ -146,26 +146,15 @@ impl World {
         if !robot.takes(now_ms) {
             return ApiReply::error(45009, "api freq out of limit");
         }
+        let msgtype = body.get("msgtype").and_then(Value::as_str).unwrap_or_default();
+        let media_id = body.get(msgtype).and_then(|inner| inner.get("media_id")).and_then(Value::as_str);
+        if media_id.is_some_and(|media_id| !self.apps.files.has(key, media_id, now_ms)) {
+            return ApiReply::error(40007, "invalid media_id");
+        }
         match check(body) {
             Ok(()) => ApiReply::ok(),
             Err((errcode, text)) => ApiReply::error(errcode, &text),
         }
-    }
-
-    /// `gettoken`. Without configured apps, any pair is one.
-    pub(super) fn token(&mut self, corp_id: &str, secret: &str) -> Result<String, ApiReply> {
-        let known = self.apps.get(corp_id);
-        match (corp_id, secret, known) {
-            ("", ..) => return Err(ApiReply::error(41002, "corpid missing")),
-            (_, "", _) => return Err(ApiReply::error(41004, "corpsecret missing")),
-            (.., None) if !self.apps.is_empty() => return Err(ApiReply::error(40013, "invalid corpid")),
-            (_, given, Some(right)) if given != right => {
-                return Err(ApiReply::error(40001, "invalid credential"));
-            }
-            _ => {}
-        }
-        self.tokens += 1;
-        Ok(format!("fake-access-token-{}", self.tokens))
     }
 }
 
@@ -257,18 +246,5 @@ mod tests {
         assert_eq!(send(&mut world, "k", &text("x"), 59_999), 45009);
         assert_eq!(send(&mut world, "k", &text("x"), 119_998), 45009, "blocked");
         assert_eq!(send(&mut world, "k", &text("x"), 119_999), 0);
-    }
-
-    #[test]
-    fn tokens_are_for_known_pairs() {
-        let mut world = World::default();
-        assert!(world.token("any", "pair").is_ok());
-        world.add_app("ww1", "s3cret");
-        let code = |given: Result<String, ApiReply>| given.map_or_else(|reply| reply.errcode, |_| 0);
-        assert_eq!(code(world.token("ww1", "s3cret")), 0);
-        assert_eq!(code(world.token("ww1", "wrong")), 40001);
-        assert_eq!(code(world.token("ww2", "s3cret")), 40013);
-        assert_eq!(code(world.token("", "s3cret")), 41002);
-        assert_eq!(code(world.token("ww1", "")), 41004);
     }
 }

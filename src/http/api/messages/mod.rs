@@ -1,5 +1,7 @@
 //! `/api/v1/messages`: what goes out to people, and what became of it.
 
+mod act;
+mod batch;
 mod list;
 mod send;
 mod tracked;
@@ -20,5 +22,11 @@ pub(crate) fn looking() -> OpenApiRouter<HttpState> {
 
 /// Routes that do something.
 pub(crate) fn acting() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::new().routes(routes!(send::send)).routes(routes!(tracked::report))
+    OpenApiRouter::new()
+        .routes(routes!(send::send))
+        .routes(routes!(batch::send_all))
+        .routes(routes!(act::cancel))
+        .routes(routes!(act::recall))
+        .routes(routes!(act::update_card))
+        .routes(routes!(tracked::report))
 }

@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use crate::domain::status::Status;
 use crate::http::audit::Audit;
 use crate::http::auth::Caller;
-use crate::http::json_body::JsonBodies;
+use crate::http::json_body::SendBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::messages::{self, Messages, SendError};
+use crate::messages::{self, Accepted, Messages, SendError};
+use crate::wecom::api::field::FieldError;
 
 /// The caller's own key for a send: sent again with it, the message stays one.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -33,9 +34,10 @@ pub(super) struct Taken {
 
 /// Send a message
 ///
-/// The body is WeCom's own (`msgtype` and what goes with it) with a `channel`, and perhaps `send_at`, `expires_at`,
-/// `priority` (-9 to 9) and `policy` (`at_most_once`, `at_least_once`). It is checked against the platform's limits,
-/// and on disk before this is answered.
+/// The body is WeCom's own (`msgtype` and what goes with it; for an app also `touser`, `toparty` and `totag`, as lists or
+/// joined by `|`) with a `channel`, and perhaps `send_at`, `expires_at`, `priority` (-9 to 9), `policy`
+/// (`at_most_once`, `at_least_once`), `long_text` (`refuse`, `split`, `truncate`) and `track_links`. In short: `"text": "hello"`. It is
+/// checked against the platform's limits, and on disk before this is answered.
 #[utoipa::path(post, path = "/api/v1/messages", tag = "messages",
     params(("Idempotency-Key" = Option<String>, Header, description = "Up to 128 printable characters")),
     request_body(content = Object, content_type = "application/json",
@@ -43,7 +45,7 @@ pub(super) struct Taken {
     responses((status = 202, description = "Taken", body = Taken)))]
 pub(super) async fn send(
     State(messages): State<Messages>,
-    State(bodies): State<JsonBodies>,
+    State(SendBodies(bodies)): State<SendBodies>,
     State(audit): State<Audit>,
     caller: Caller,
     origin: Origin,
@@ -55,25 +57,51 @@ pub(super) async fn send(
     let key = key.as_ref().map(|key| key.to_str().unwrap_or_default());
     let asking = messages::Caller { scope: caller.actor.clone(), allowed: caller.sources };
     let accepted = messages.send(message, &asking, key).await?;
-    let message_id = accepted.id.to_string();
-    audit.note(&origin, &caller.actor, "message.sent", &message_id);
-    let taken = Taken { message_id, status: Status::Pending.as_str(), repeated: accepted.repeated };
-    Ok((StatusCode::ACCEPTED, Json(taken)))
+    audit.note(&origin, &caller.actor, "message.sent", accepted.id.as_str());
+    Ok((StatusCode::ACCEPTED, Json(accepted.into())))
+}
+
+impl From<Accepted> for Taken {
+    fn from(accepted: Accepted) -> Self {
+        Self {
+            message_id: accepted.id.to_string(),
+            status: Status::Pending.as_str(),
+            repeated: accepted.repeated,
+        }
+    }
+}
+
+/// A problem with one field, named by its path.
+pub(super) fn field(wrong: &FieldError) -> Problem {
+    Problem::parameter("field", &wrong.field, &format!("must be {}, not {}", wrong.limit, wrong.actual))
 }
 
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::Field(wrong) => Self::parameter(
-                "field",
-                &wrong.field,
-                &format!("must be {}, not {}", wrong.limit, wrong.actual),
-            ),
+            SendError::Field(wrong) => field(&wrong),
+            SendError::OfBatch(at, error) => of_batch(at, *error),
             SendError::UnknownChannel => Self::parameter("unknown_channel", "channel", "names no channel"),
             SendError::Disabled => Self::conflict("the channel is switched off"),
             SendError::ReceiveOnly => Self::conflict("the channel cannot send"),
             SendError::KeyReused => Self::conflict("the Idempotency-Key was used for another message"),
             SendError::Store(error) => Self::from(error),
         }
+    }
+}
+
+/// The same complaint, with the place in the batch.
+fn of_batch(at: usize, error: SendError) -> Problem {
+    let place = format!("messages[{at}]");
+    match error {
+        SendError::Field(wrong) => field(&wrong.inside(&place)),
+        SendError::UnknownChannel => {
+            Problem::parameter("unknown_channel", &format!("{place}.channel"), "names no channel")
+        }
+        SendError::Disabled => Problem::parameter("disabled", &format!("{place}.channel"), "is switched off"),
+        SendError::ReceiveOnly => {
+            Problem::parameter("receive_only", &format!("{place}.channel"), "cannot send")
+        }
+        other => Problem::from(other),
     }
 }

@@ -1,0 +1,43 @@
+//! Many messages at once: all of them are kept, in one transaction, or none.
+
+use serde_json::Value;
+
+use super::request::wrong;
+use super::{Accepted, Caller, Messages, SendError};
+
+/// Most messages in a batch.
+pub const BATCH_MESSAGES_MAX: usize = 1_000;
+
+/// Most recipients named in a batch, over all its messages.
+pub const BATCH_RECIPIENTS_MAX: usize = 10_000;
+
+impl Messages {
+    /// Accepts all of `requests`, each as [`Messages::send`] takes it and perhaps with an `idempotency_key`; the answers
+    /// stand in the same order.
+    pub async fn send_all(&self, requests: Vec<Value>, caller: &Caller) -> Result<Vec<Accepted>, SendError> {
+        if requests.is_empty() || requests.len() > BATCH_MESSAGES_MAX {
+            let allowed = format!("1 to {BATCH_MESSAGES_MAX} messages");
+            return Err(wrong("messages", allowed, format!("{} messages", requests.len())).into());
+        }
+        let mut new = Vec::with_capacity(requests.len());
+        let mut recipients = 0;
+        for (at, mut request) in requests.into_iter().enumerate() {
+            let of_batch = |error: SendError| SendError::OfBatch(at, Box::new(error));
+            let key = match request.as_object_mut().and_then(|request| request.remove("idempotency_key")) {
+                None => None,
+                Some(Value::String(key)) => Some(key),
+                Some(_) => {
+                    return Err(of_batch(wrong("idempotency_key", "a string", "something else").into()));
+                }
+            };
+            let one = self.prepare(request, caller, key.as_deref()).map_err(of_batch)?;
+            recipients += one.message.recipients.len();
+            if recipients > BATCH_RECIPIENTS_MAX {
+                let allowed = format!("at most {BATCH_RECIPIENTS_MAX} recipients in all");
+                return Err(wrong("messages", allowed, "more").into());
+            }
+            new.push(one);
+        }
+        self.add(new).await
+    }
+}

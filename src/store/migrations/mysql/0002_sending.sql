@@ -1,0 +1,16 @@
+-- What an interactive card of an app can be changed with: once, within 72 hours of its sending.
+CREATE TABLE IF NOT EXISTS card_codes (
+  message_id VARCHAR(32)   NOT NULL PRIMARY KEY,
+  code       VARCHAR(1024) NOT NULL,
+  at_ms      BIGINT        NOT NULL,
+  spent_ms   BIGINT
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+
+-- Links in messages whose opening is noticed.
+CREATE TABLE IF NOT EXISTS links (
+  token      VARCHAR(64)   NOT NULL PRIMARY KEY,
+  message_id VARCHAR(32)   NOT NULL,
+  recipient  VARCHAR(128),
+  url        VARCHAR(2048) NOT NULL,
+  KEY links_by_message (message_id)
+) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
