@@ -66,7 +66,8 @@ const DELIVERIES: Insert = Insert {
     ],
 };
 
-const COLUMNS: &str = "id, target_id, event_id, message_id, run, priority, attempts, state, due_ms, started_ms, \
+/// The columns of [`take`], in its order.
+pub(super) const COLUMNS: &str = "id, target_id, event_id, message_id, run, priority, attempts, state, due_ms, started_ms, \
                        expires_ms, created_ms";
 
 impl Store {
@@ -179,7 +180,8 @@ fn bind(delivery: &Delivery, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     to.add(delivery.created_ms)
 }
 
-fn take(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
+/// A row of [`COLUMNS`].
+pub(super) fn take(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
     let id = columns.parse("delivery id", DeliveryId::parse)?;
     let target_id = columns.take()?;
     let event_id = columns.parse_optional("event id", EventId::parse)?;

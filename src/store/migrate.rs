@@ -14,10 +14,16 @@ struct Migration {
     mysql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    sqlite: include_str!("migrations/sqlite/0001_initial.sql"),
-    mysql: include_str!("migrations/mysql/0001_initial.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0001_initial.sql"),
+        mysql: include_str!("migrations/mysql/0001_initial.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0003_endpoints.sql"),
+        mysql: include_str!("migrations/mysql/0003_endpoints.sql"),
+    },
+];
 
 const CREATE_VERSIONS: &str =
     "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT NOT NULL PRIMARY KEY)";

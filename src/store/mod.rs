@@ -9,6 +9,7 @@ mod audit;
 mod connect;
 mod counts;
 mod deliveries;
+mod endpoints;
 mod engine;
 mod error;
 mod event_index;
@@ -24,12 +25,17 @@ mod messages;
 mod migrate;
 mod mysql_writer;
 mod name_list;
+mod order;
 mod page;
 mod purge;
 mod read;
 mod record;
+mod redeliver;
 mod rejections;
+mod replays;
 mod results;
+mod routing;
+mod sent_bodies;
 mod settings;
 mod shards;
 mod sqlite_writer;
@@ -39,14 +45,19 @@ mod write;
 pub use audit::{AuditFilter, AuditRow};
 pub use counts::{COUNT_MAX, StoreCounts};
 pub use deliveries::{DeliveryFilter, DeliveryResult};
+pub use endpoints::{EndpointChange, EndpointRow};
 pub use engine::Engine;
 pub use error::StoreError;
 pub use events::{EventFilter, NewEvent, Recorded, StoredEvent};
 pub use keys::{ApiKeyRow, Role};
 pub use messages::{AddedMessage, MessageFilter, NewMessage};
+pub use order::KeyQueue;
 pub use page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
 pub use purge::{Purge, Purged};
+pub use redeliver::ByHand;
 pub use rejections::{Rejection, RejectionFilter};
+pub use replays::ReplayStep;
+pub use routing::{FreshDelivery, ReadBody, SETTLED_MS, TakeFresh};
 pub use settings::{Durability, StoreSettings};
 pub use shards::{Fence, SHARDS, Shard, shard_of};
 
@@ -58,6 +69,7 @@ use connect::Connector;
 use event_index::{EventIndex, IndexEvents};
 use mysql_writer::MySqlWriter;
 use read::Reader;
+use routing::Routing;
 use sqlite_writer::SqliteWriter;
 use sqlx::AnyPool;
 use tokio::task::JoinHandle;
@@ -79,6 +91,8 @@ struct Inner {
     reader: Reader,
     writer: Mutex<Option<Writer>>,
     index: Arc<EventIndex>,
+    routing: Arc<Routing>,
+    ids: IdMaker,
     clock: Clock,
     /// Held as long as the file is open.
     file_lock: Mutex<Option<File>>,
@@ -95,7 +109,7 @@ impl Store {
     /// Connects, checks what the database promises, and brings its schema up to date.
     ///
     /// On MySQL it moves the steady scale of `clock` to the database's time, which all replicas share.
-    pub async fn open(settings: &StoreSettings, clock: Clock, _ids: IdMaker) -> Result<Self, StoreError> {
+    pub async fn open(settings: &StoreSettings, clock: Clock, ids: IdMaker) -> Result<Self, StoreError> {
         let connector = Connector::new(settings)?;
         let engine = connector.engine;
         let file_lock = match engine {
@@ -108,6 +122,8 @@ impl Store {
         let pool = connector.pool(settings.connections_max);
         let statement_timeout = Duration::from_millis(settings.statement_timeout_ms);
         let index = Arc::new(EventIndex::new(engine));
+        let routing = Arc::new(Routing::new(engine, clock.clone(), ids.clone()));
+        routing.load(&mut conn).await?;
         let (writer, writer_task) = match engine {
             Engine::Sqlite => {
                 index.load(&mut conn).await?;
@@ -125,6 +141,8 @@ impl Store {
                 connector,
                 reader: Reader::new(pool.clone(), statement_timeout),
                 pool,
+                routing,
+                ids,
                 writer: Mutex::new(Some(writer)),
                 index,
                 clock,
