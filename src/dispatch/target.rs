@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::queue::Order;
+use super::web_target::WebTarget;
 use crate::channel::wecom_robot::{self, Robot};
 use crate::domain::message::Message;
-use crate::domain::outcome::Try;
+use crate::domain::outcome::{Outcome, Try};
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
 
@@ -14,6 +16,8 @@ use crate::domain::retry::RetryPolicy;
 pub enum TargetKind {
     /// A group robot: no deduplication, 20 a minute, in order.
     Robot(Robot),
+    /// A business system that gets events.
+    Web(Arc<WebTarget>),
 }
 
 /// One configured way out.
@@ -43,10 +47,50 @@ impl Target {
         }
     }
 
+    /// An endpoint, or one address of it.
+    pub fn web(id: impl Into<String>, web: WebTarget, concurrency: usize) -> Self {
+        Self {
+            id: id.into(),
+            kind: TargetKind::Web(Arc::new(web)),
+            retry: RetryPolicy::default(),
+            concurrency,
+            pace: None,
+        }
+    }
+
     /// Tries once.
     pub(super) async fn deliver(&self, message: &Message) -> Try {
         match &self.kind {
             TargetKind::Robot(robot) => robot.deliver(&message.body).await,
+            TargetKind::Web(_) => Try {
+                outcome: Outcome::Refused,
+                http_status: None,
+                errcode: None,
+                error: Some("an endpoint takes no messages".to_owned()),
+                answer: None,
+            },
+        }
+    }
+
+    /// The endpoint behind it, if it is one.
+    pub(super) fn web_target(&self) -> Option<&Arc<WebTarget>> {
+        match &self.kind {
+            TargetKind::Web(web) => Some(web),
+            TargetKind::Robot(_) => None,
+        }
+    }
+
+    /// Whether nothing is to be sent to it for now.
+    pub(super) fn is_halted(&self) -> bool {
+        self.web_target().is_some_and(|web| web.is_halted())
+    }
+
+    /// What holds up what on the way to it.
+    pub(super) fn order(&self) -> Order {
+        match self.web_target() {
+            None => Order::Whole,
+            Some(web) if web.order().is_some() => Order::Keys,
+            Some(_) => Order::Free,
         }
     }
 
@@ -54,6 +98,7 @@ impl Target {
     pub(super) fn attempt_timeout_ms(&self) -> i64 {
         match &self.kind {
             TargetKind::Robot(robot) => i64::try_from(robot.attempt_timeout_ms()).unwrap_or(i64::MAX),
+            TargetKind::Web(web) => web.attempt_timeout_ms(),
         }
     }
 }
@@ -73,8 +118,9 @@ impl Targets {
         let mut robots: HashMap<String, String> = HashMap::new();
         let mut out = HashMap::new();
         for target in targets {
-            let TargetKind::Robot(robot) = &target.kind;
-            if let Some(other) = robots.insert(robot.address().fingerprint(), target.id.clone()) {
+            if let TargetKind::Robot(robot) = &target.kind
+                && let Some(other) = robots.insert(robot.address().fingerprint(), target.id.clone())
+            {
                 problems
                     .push(format!("channels {other} and {} are the same robot; use one of them", target.id));
             }
