@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::{self, ChannelParts};
 use crate::config::ConfigFile;
 use crate::dispatch::Dispatch;
+use crate::forwarding::Forwarding;
 use crate::http::api::channels::SharedChannels;
 use crate::http::api::reload::{ReloadOrder, Reloaded};
 use crate::messages::Messages;
@@ -26,6 +27,7 @@ pub(super) struct Reloader {
     pub(super) facts: SharedChannels,
     pub(super) dispatch: Dispatch,
     pub(super) messages: Messages,
+    pub(super) forwarding: Forwarding,
 }
 
 impl Reloader {
@@ -36,7 +38,7 @@ impl Reloader {
                 order = orders.recv() => order,
             };
             let Some(order) = order else { return };
-            let outcome = self.reload();
+            let outcome = self.reload().await;
             match &outcome {
                 Ok(done) => tracing::info!(channels = done.channels, handlers = done.handlers, "reloaded"),
                 Err(problems) => tracing::error!("the new configuration is not used: {problems}"),
@@ -45,9 +47,13 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<Reloaded, String> {
+    async fn reload(&self) -> Result<Reloaded, String> {
         let config = self.file.load().map_err(|problems| problems.to_string())?;
         let ChannelParts { sources, targets, channels, facts } = settings::channels(&config, &self.custom)?;
+        self.forwarding
+            .sync_file(settings::file_endpoints(&config))
+            .await
+            .map_err(|error| format!("endpoints: {error}"))?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }

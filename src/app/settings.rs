@@ -7,6 +7,7 @@ use crate::channel::transport::Transport;
 use crate::channel::wecom_robot::{BASE_URL_DEFAULT, PACE, Robot, RobotAddress};
 use crate::config::{ChannelConfig, ChannelKindConfig, Config};
 use crate::dispatch::{Target, Targets};
+use crate::forwarding::FileEndpoint;
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
 use crate::messages::SendChannel;
@@ -60,6 +61,12 @@ pub(super) fn channels(config: &Config, custom: &[Arc<dyn CustomSource>]) -> Res
     } else {
         Err(problems.join("\n"))
     }
+}
+
+/// The endpoints of the file.
+pub(super) fn file_endpoints(config: &Config) -> Vec<FileEndpoint> {
+    let all = config.endpoints.iter().cloned();
+    all.map(|one| FileEndpoint { spec: one.spec, secrets: one.secrets, active: one.active }).collect()
 }
 
 /// What people may know of a channel.

@@ -15,7 +15,10 @@ use super::{GatewayBuilder, Running, StartError};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
 use crate::dispatch::{Dispatch, DispatchParts, Observer};
+use crate::endpoint::guard::Guard;
+use crate::endpoint::http::WebClient;
 use crate::entropy::Entropy;
+use crate::forwarding::{Forwarding, ForwardingParts};
 use crate::http;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::metrics::Metrics;
@@ -25,6 +28,7 @@ use crate::messages::Messages;
 use crate::store::Store;
 use crate::tracker::{Hooks, Tracker};
 use crate::upkeep::Upkeep;
+use crate::vault::Vault;
 
 /// Starts every part.
 pub(super) async fn start(
@@ -49,18 +53,11 @@ pub(super) async fn start(
     let tracker = Tracker::start(store.clone(), clock.clone(), ids.clone(), counted(hooks));
     let intake = Intake::start(store.clone(), config.limits.intake.clone(), clock.clone());
     intake.tell(tracker.news());
-    let parts = DispatchParts {
-        store: store.clone(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        ids: ids.clone(),
-        news: tracker.news(),
-        owner: ids.make::<EvidenceId>().to_string(),
-        observer: observer(),
-    };
+    let parts = dispatch_parts(&store, (&clock, &ids, &entropy), &tracker);
     let dispatch = Dispatch::start(parts, targets, config.limits.dispatch.clone());
     let messages =
         Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels);
+    let forwarding = forward(&config, (&store, &dispatch, &intake), (&clock, &ids, &entropy)).await?;
     let sources = Arc::new(ArcSwap::from_pointee(sources));
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     let (orders, waiting_orders) = ReloadOrders::channel();
@@ -73,6 +70,7 @@ pub(super) async fn start(
         metrics: &metrics,
         tracker: &tracker,
         messages: &messages,
+        forwarding: &forwarding,
         orders: &orders,
         clock: &clock,
         ids: &ids,
@@ -80,10 +78,13 @@ pub(super) async fn start(
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
     let server = tokio::spawn(http::serve(listener, gate, shutdown.clone()));
-    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages };
+    let following = forwarding.clone().run(background.clone());
+    let reloader =
+        Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, forwarding };
     let upkeep = Upkeep::new(store.clone(), config.retention.clone(), clock.clone());
     let tasks = vec![
         tokio::spawn(watch.run(background.clone())),
+        tokio::spawn(following),
         tokio::spawn(upkeep.run(background.clone())),
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
@@ -102,6 +103,48 @@ pub(super) async fn start(
         tracker,
         store,
     })
+}
+
+/// What the sender works with.
+fn dispatch_parts(
+    store: &Store,
+    (clock, ids, entropy): (&Clock, &IdMaker, &Entropy),
+    tracker: &Tracker,
+) -> DispatchParts {
+    DispatchParts {
+        store: store.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        ids: ids.clone(),
+        news: tracker.news(),
+        owner: ids.make::<EvidenceId>().to_string(),
+        observer: observer(),
+    }
+}
+
+/// What handles endpoints, with those of the file in place.
+async fn forward(
+    config: &Config,
+    (store, dispatch, intake): (&Store, &Dispatch, &Intake),
+    (clock, ids, entropy): (&Clock, &IdMaker, &Entropy),
+) -> Result<Forwarding, StartError> {
+    let problem = StartError::Channels;
+    let client = WebClient::new(config.outbound.web.clone(), Guard::new(config.guard_rules()));
+    let vault = if config.can_seal() { Vault::new(&config.auth.master_key, entropy.clone()) } else { None };
+    let forwarding = Forwarding::new(ForwardingParts {
+        store: store.clone(),
+        dispatch: dispatch.clone(),
+        intake: intake.clone(),
+        client: client.map_err(problem)?,
+        vault,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        entropy: entropy.clone(),
+    });
+    if let Err(error) = forwarding.sync_file(settings::file_endpoints(config)).await {
+        return Err(problem(format!("the endpoints cannot be brought into the database: {error}")));
+    }
+    Ok(forwarding)
 }
 
 /// Opens the database that the configuration names.

@@ -104,6 +104,11 @@ fn dispatch(section: &mut Section<'_, '_>) -> DispatchSettings {
             1..=10_000,
             of.attempts_in_flight_max,
         ),
+        forwards_in_flight_max: section.number(
+            "forwards_in_flight_max",
+            1..=100_000,
+            of.forwards_in_flight_max,
+        ),
     }
 }
 

@@ -7,7 +7,8 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    channels, deliveries, events, handlers, messages, metrics, rejections, reload, status,
+    channels, deliveries, endpoint_acts, endpoints, events, handlers, messages, metrics, rejections, reload,
+    replays, status,
 };
 use crate::http::auth::guarded;
 use crate::http::openapi::{self, DocumentText};
@@ -23,6 +24,8 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(events::routes())
         .merge(rejections::routes())
         .merge(deliveries::routes())
+        .merge(endpoints::looking())
+        .merge(replays::looking())
         .merge(handlers::routes())
         .merge(status::routes())
         .merge(metrics::routes())
@@ -30,6 +33,10 @@ fn api() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
         .merge(guarded(Role::Operator, messages::acting()))
+        .merge(guarded(Role::Operator, endpoint_acts::acting()))
+        .merge(guarded(Role::Operator, replays::acting()))
+        .merge(guarded(Role::Operator, deliveries::acting()))
+        .merge(guarded(Role::Admin, endpoints::configuring()))
         .merge(guarded(Role::Admin, reload::routes()))
 }
 

@@ -5,6 +5,8 @@
 
 pub mod channels;
 pub(super) mod deliveries;
+pub(super) mod endpoint_acts;
+pub(super) mod endpoints;
 pub(super) mod events;
 pub(super) mod handlers;
 mod listing;
@@ -12,4 +14,5 @@ pub(super) mod messages;
 pub(super) mod metrics;
 pub(super) mod rejections;
 pub mod reload;
+pub(super) mod replays;
 pub mod status;
