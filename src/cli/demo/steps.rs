@@ -4,6 +4,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::console::Console;
+use super::forward;
 use super::site::{AES_KEY, AGENT_ID, CORP_ID, FOLDER, Site, TOKEN};
 use crate::cli::dev::platform::{Forgery, PlatformAnswer};
 use crate::cli::dev::samples::{self, Filling};
@@ -35,8 +36,9 @@ pub(super) async fn show(site: &Site, console: &mut Console<'_>) -> anyhow::Resu
     forge(site, console).await?;
     let message = send_message(site, console).await?;
     follow(site, console, &message).await?;
+    forward::show(site, console).await?;
     console.title(
-        "Done: verified, decrypted, stored before the answer, folded, refused with a reason, sent, tracked.",
+        "Done: verified, decrypted, stored before the answer, folded, refused with a reason, sent, tracked, forwarded.",
     )?;
     Ok(())
 }
@@ -155,7 +157,11 @@ async fn follow(site: &Site, console: &mut Console<'_>, id: &str) -> anyhow::Res
     Ok(())
 }
 
-async fn call(site: &Site, plaintext: &str, forgery: Option<Forgery>) -> anyhow::Result<PlatformAnswer> {
+pub(super) async fn call(
+    site: &Site,
+    plaintext: &str,
+    forgery: Option<Forgery>,
+) -> anyhow::Result<PlatformAnswer> {
     let format = crate::domain::event::Format::Xml;
     let now_s = site.caller.now_s();
     let request = site.platform.callback(plaintext.as_bytes(), format, now_s, &site.entropy, forgery);
@@ -163,7 +169,7 @@ async fn call(site: &Site, plaintext: &str, forgery: Option<Forgery>) -> anyhow:
 }
 
 /// The sample `name`, about the message `reference` and caused by `user_id`.
-fn plaintext(site: &Site, name: &str, reference: &str, user_id: &str) -> anyhow::Result<String> {
+pub(super) fn plaintext(site: &Site, name: &str, reference: &str, user_id: &str) -> anyhow::Result<String> {
     let sample = samples::find(name).ok_or_else(|| anyhow::anyhow!("no sample {name}"))?;
     Ok(sample.fill(&Filling {
         to: CORP_ID.to_owned(),
@@ -174,10 +180,10 @@ fn plaintext(site: &Site, name: &str, reference: &str, user_id: &str) -> anyhow:
     }))
 }
 
-fn word<'v>(value: &'v Value, key: &str) -> &'v str {
+pub(super) fn word<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn list(page: &Value) -> &[Value] {
+pub(super) fn list(page: &Value) -> &[Value] {
     page.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
