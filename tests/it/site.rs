@@ -12,7 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wecom_gateway::clock::Clock;
 use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Targets};
+use wecom_gateway::endpoint::guard::{Guard, GuardRules};
+use wecom_gateway::endpoint::http::{WebClient, WebSettings};
 use wecom_gateway::entropy::Entropy;
+use wecom_gateway::forwarding::{Forwarding, ForwardingParts};
 use wecom_gateway::http::api::channels::ChannelFacts;
 use wecom_gateway::http::api::reload::{ReloadOrder, ReloadOrders};
 use wecom_gateway::http::api::status::ServiceFacts;
@@ -34,6 +37,7 @@ use wecom_gateway::secret::Secret;
 use wecom_gateway::source::{SourceSettings, Sources};
 use wecom_gateway::store::{Engine, Store, StoreSettings};
 use wecom_gateway::tracker::{Hooks, Tracker};
+use wecom_gateway::vault::Vault;
 
 use crate::database::Database;
 
@@ -210,6 +214,8 @@ fn state(
         observer: wecom_gateway::dispatch::Observer::default(),
     };
     let dispatch = Dispatch::start(parts, Targets::default(), DispatchSettings::default());
+    let intake = Intake::start(store.clone(), IntakeLimits::default(), clock.clone());
+    let forwarding = forwarding(store, &dispatch, &intake, clock, entropy, ids);
     let channels = HashMap::from([
         ("bot".to_owned(), SendChannel::Robot),
         ("off".to_owned(), SendChannel::Disabled),
@@ -223,7 +229,8 @@ fn state(
             started_ms: clock.wall_ms(),
         },
         store: store.clone(),
-        intake: Intake::start(store.clone(), IntakeLimits::default(), clock.clone()),
+        intake,
+        forwarding,
         sources: Arc::new(ArcSwap::from_pointee(Sources::build(setup.sources.clone()).expect("sources"))),
         channels: Arc::new(ArcSwap::from_pointee(vec![channel("bot", true), channel("app", false)])),
         messages: Messages::new(
@@ -246,6 +253,27 @@ fn state(
         limits: setup.limits.clone(),
         clock: clock.clone(),
     }
+}
+
+fn forwarding(
+    store: &Store,
+    dispatch: &Dispatch,
+    intake: &Intake,
+    clock: &Clock,
+    entropy: &Entropy,
+    ids: &IdMaker,
+) -> Forwarding {
+    let guard = Guard::new(GuardRules::default());
+    Forwarding::new(ForwardingParts {
+        store: store.clone(),
+        dispatch: dispatch.clone(),
+        intake: intake.clone(),
+        client: WebClient::new(WebSettings::default(), guard).expect("a client"),
+        vault: Vault::new(&Secret::new("the master key of the tests"), entropy.clone()),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        entropy: entropy.clone(),
+    })
 }
 
 fn channel(name: &str, sends: bool) -> ChannelFacts {
