@@ -177,6 +177,16 @@ impl Dispatch {
         self.wake();
     }
 
+    /// Exchanges some of them: takes `old` out and puts `new` in.
+    pub fn exchange_endpoints(&self, old: &[String], new: Vec<(String, Arc<Target>)>) {
+        let mut targets = HashMap::clone(&self.shared.endpoints.load());
+        for id in old {
+            targets.remove(id);
+        }
+        targets.extend(new);
+        self.set_endpoints(targets);
+    }
+
     /// Tells one target to look at the table: somebody else has added something, or moved it.
     pub fn look(&self, target_id: &str) {
         if let Some(lane) = self.shared.lane(target_id) {

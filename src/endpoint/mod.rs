@@ -5,4 +5,5 @@
 pub mod guard;
 pub mod http;
 pub mod payload;
+pub mod schema;
 pub mod signing;

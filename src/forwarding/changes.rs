@@ -81,7 +81,7 @@ impl Forwarding {
             }
             EndpointChange::Moved => return Err(ForwardError::Conflict("the endpoint could not be added")),
         }
-        self.spread().await?;
+        self.spread(&row).await;
         Ok(Made { endpoint: row.endpoint, secret, public_key: key.public() })
     }
 
@@ -145,7 +145,7 @@ impl Forwarding {
         if self.0.store.remove_endpoint(id).await? != EndpointChange::Done {
             return Err(ForwardError::NotFound);
         }
-        self.refresh().await?;
+        self.apply(id, None).await;
         let (store, targets) = (self.0.store.clone(), row.endpoint.target_ids());
         // What is not done before the process ends is done by the next look for leftovers.
         tokio::spawn(async move {
@@ -258,17 +258,16 @@ impl Forwarding {
         if self.0.store.change_endpoint(&row).await? != EndpointChange::Done {
             return Err(ForwardError::Conflict("the endpoint was changed by somebody else meanwhile"));
         }
-        self.spread().await?;
+        self.spread(&row).await;
         Ok(row.endpoint)
     }
 
     /// Brings a change to the sender, and waits until every replica routes by it.
-    pub(super) async fn spread(&self) -> Result<(), ForwardError> {
-        self.refresh().await?;
+    async fn spread(&self, row: &EndpointRow) {
+        self.apply(&row.endpoint.id, Some(row)).await;
         if self.0.store.engine() == Engine::MySql {
             tokio::time::sleep(Duration::from_millis(SETTLED_MS)).await;
         }
-        Ok(())
     }
 }
 

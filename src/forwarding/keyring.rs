@@ -9,7 +9,7 @@ use crate::ids::EndpointId;
 use crate::secret::Secret;
 
 /// Why nothing can be sealed.
-const NO_KEY: &str = "endpoints need auth.master_key (GATEWAY_MASTER_KEY), which seals their secrets";
+const NO_KEY: &str = "endpoints need auth.master_key (GATEWAY_MASTER_KEY) with 16 characters or more, which seals their secrets";
 
 /// Secrets, newest first, each with the wall ms until which it signs.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::{ForwardError, Forwarding, Parts};
 use crate::dispatch::{Target, WebTarget};
+use crate::ids::EndpointId;
 use crate::store::EndpointRow;
 
 impl Forwarding {
@@ -30,6 +31,24 @@ impl Forwarding {
         };
         self.0.dispatch.set_endpoints(targets);
         Ok(())
+    }
+}
+
+impl Forwarding {
+    /// Brings one endpoint to the sender: `None`, it is no more.
+    pub(super) async fn apply(&self, id: &EndpointId, row: Option<&EndpointRow>) {
+        let _one_at_a_time = self.0.refreshing.lock().await;
+        let new = row.map(|row| self.0.build(row)).unwrap_or_default();
+        let old = {
+            let mut built = self.0.built.lock().unwrap_or_else(PoisonError::into_inner);
+            match row {
+                Some(row) => built.insert(id.clone(), (row.endpoint.revision, new.clone())),
+                None => built.remove(id),
+            }
+        };
+        let old: Vec<String> =
+            old.into_iter().flat_map(|(_, targets)| targets).map(|(target_id, _)| target_id).collect();
+        self.0.dispatch.exchange_endpoints(&old, new);
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
     channels, deliveries, endpoint_acts, endpoints, events, handlers, messages, metrics, rejections, reload,
-    replays, status,
+    replays, schemas, status,
 };
 use crate::http::auth::guarded;
 use crate::http::openapi::{self, DocumentText};
@@ -26,6 +26,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(deliveries::routes())
         .merge(endpoints::looking())
         .merge(replays::looking())
+        .merge(schemas::routes())
         .merge(handlers::routes())
         .merge(status::routes())
         .merge(metrics::routes())

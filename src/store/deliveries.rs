@@ -1,10 +1,12 @@
 //! Deliveries: the queue of everything that goes out. `results.rs` moves them on.
 
+use std::collections::HashMap;
+
 use sqlx::any::AnyArguments;
 use sqlx::error::BoxDynError;
 use sqlx::{AnyConnection, Arguments, AssertSqlSafe};
 
-use super::insert::Insert;
+use super::insert::{Insert, placeholders};
 use super::list::List;
 use super::read::Columns;
 use super::{Page, Store, StoreError};
@@ -47,6 +49,9 @@ pub struct DeliveryFilter {
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
+
+/// Events whose deliveries are counted with one statement.
+const COUNTED_AT_ONCE: usize = 100;
 
 const DELIVERIES: Insert = Insert {
     table: "deliveries",
@@ -122,6 +127,24 @@ impl Store {
         let sql = ["SELECT ", COLUMNS, " FROM deliveries WHERE id = ?"].concat();
         let row = self.inner.reader.row(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
         row.as_ref().map(|row| take(&mut Columns::of(row))).transpose()
+    }
+
+    /// How many deliveries each of these events has become; those that became none are left out.
+    pub async fn delivery_counts(&self, events: &[EventId]) -> Result<HashMap<EventId, i64>, StoreError> {
+        let mut counts = HashMap::new();
+        for chunk in events.chunks(COUNTED_AT_ONCE) {
+            let head = "SELECT event_id, COUNT(*) FROM deliveries WHERE event_id IN (";
+            let sql = [head, &placeholders(chunk.len()), ") GROUP BY event_id"].concat();
+            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == COUNTED_AT_ONCE);
+            for id in chunk {
+                query = query.bind(id.as_str());
+            }
+            for row in self.inner.reader.rows(query).await? {
+                let mut columns = Columns::of(&row);
+                counts.insert(columns.parse("event id", EventId::parse)?, columns.take()?);
+            }
+        }
+        Ok(counts)
     }
 
     /// A page of deliveries, newest first. It may hold fewer rows than asked for and still have a next one.

@@ -93,6 +93,12 @@ async fn an_endpoint_lives_its_life_by_api() {
     assert_eq!(rest.send("DELETE", &path, "", b"").await.status, 204);
     assert_eq!(rest.get(&path).await.status, 404);
     assert!(call(gateway.address(), &platform, "zhangsan", 4).await);
+    let unmatched = rest.json("/api/v1/events?unmatched=true").await;
+    assert_eq!(unmatched["data"].as_array().map(Vec::len), Some(2), "the second and the fourth: {unmatched}");
+    assert!(unmatched["data"].as_array().unwrap().iter().all(|event| event["deliveries"] == 0));
+    let schema = rest.json("/api/v1/schemas/message.text").await;
+    assert_eq!(schema["properties"]["type"]["const"], "message.text");
+    assert_eq!(rest.get("/api/v1/schemas/order.created").await.status, 404);
     let database = std::fs::read(gateway.folder().join("gateway.db")).expect("the database");
     let wal = std::fs::read(gateway.folder().join("gateway.db-wal")).unwrap_or_default();
     for bytes in [database, wal] {

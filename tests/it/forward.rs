@@ -242,3 +242,94 @@ on_both! {
         rig.stop().await;
     }
 }
+
+on_both! {
+    async fn a_subscription_to_one_status_or_to_interactions_gets_only_these(database: &Database) {
+        let (rig, receiver) = (Forwarder::start(database).await, receiver().await);
+        for (path, kind) in [("/read", "status.msg_read"), ("/people", "interaction.*"), ("/states", "status.*")] {
+            let request = json!({"url": receiver.url(path), "events": [kind]});
+            rig.endpoint(request).await;
+        }
+        let filling = |reference: &str| wecom_gateway::cli::dev::samples::Filling {
+            to: "ww1".to_owned(),
+            user_id: "lisi".to_owned(),
+            agent_id: "1000002".to_owned(),
+            reference: reference.to_owned(),
+            created_s: 1_700_000_000,
+        };
+        for (name, reference) in [("status.msg_audit", "m1"), ("status.msg_read", "m1"), ("message.text", "7000000000000000001")] {
+            let sample = wecom_gateway::cli::dev::samples::find(name).expect("a sample");
+            rig.accept(rig.event(&sample.fill(&filling(reference)))).await;
+        }
+        let click = r#"{"msgid":"c1","event":{"type":"click"},"msgtype":"event","from":{"userid":"lisi"}}"#;
+        let mut click = rig.event(click);
+        click.event.kind = wecom_gateway::domain::event::EventKind::from_parts(&["interaction", "click"]);
+        rig.accept(click).await;
+        rig.soon("all", async || rig.count(DeliveryState::Succeeded).await == 4).await;
+        let kinds = |path: &str| -> Vec<String> {
+            receiver.received_at(path).iter().map(|one| one.json()["type"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(kinds("/read"), ["status.msg_read"]);
+        assert_eq!(kinds("/people"), ["interaction.click"]);
+        let mut states = kinds("/states");
+        states.sort();
+        assert_eq!(states, ["status.msg_audit", "status.msg_read"]);
+        rig.stop().await;
+    }
+
+    async fn a_delay_is_kept_and_a_mask_hides(database: &Database) {
+        let (rig, receiver) = (Forwarder::start(database).await, receiver().await);
+        rig.endpoint(json!({
+            "url": receiver.url("/hook?type=500&times=1"), "events": ["*"], "delay_ms": 5_000, "schedule": "fast",
+            "mask": ["user_id", "body.FromUserName"]
+        })).await;
+        let id = rig.accept(rig.text("zhangsan", 1)).await;
+        rig.pass_ms(4_999);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert_eq!(receiver.received().len(), 0);
+        rig.until("both tries", async || rig.delivery(&id).await.state == DeliveryState::Succeeded).await;
+        let came = receiver.received();
+        assert_eq!(came.len(), 2);
+        assert!(came.iter().all(|one| !String::from_utf8_lossy(&one.body).contains("zhangsan")));
+        assert_eq!(came[0].body, came[1].body);
+        assert_eq!(database.number("SELECT COUNT(*) FROM delivery_bodies").await, 1, "what was sent is kept");
+        rig.stop().await;
+    }
+
+    async fn the_raw_form_is_the_plaintext_word_for_word(database: &Database) {
+        let (rig, receiver) = (Forwarder::start(database).await, receiver().await);
+        let request = json!({"url": receiver.url("/hook"), "events": ["*"], "payload": "raw", "dialect": "github"});
+        let made = rig.endpoint(request).await;
+        let event = rig.text("zhangsan", 1);
+        let plaintext = event.payload.clone();
+        rig.accept(event).await;
+        rig.soon("it", async || receiver.received().len() == 1).await;
+        let one = receiver.received().remove(0);
+        assert_eq!(one.body, plaintext.to_vec());
+        assert_eq!(one.header("content-type"), Some("application/xml; charset=utf-8"));
+        assert_eq!(one.header("x-github-event"), Some("message.text"));
+        assert!(one.is_signed_with(made.secret.expose()));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_made_at_one_replica_gets_what_another_accepts() {
+    let database = Database::new(wecom_gateway::store::Engine::MySql).await;
+    let (one, two, receiver) =
+        (Forwarder::start(&database).await, Forwarder::start(&database).await, receiver().await);
+    for round in 0..5_u64 {
+        let made = one.endpoint(fast(&receiver.url(&format!("/{round}")))).await;
+        let ids = two.texts("zhangsan", round * 10..round * 10 + 3).await;
+        for id in &ids {
+            assert_eq!(two.deliveries(id).await.len(), 1, "routed by the one that did not make it");
+        }
+        one.soon("the deliveries", async || receiver.received_at(&format!("/{round}")).len() == 3).await;
+        two.forwarding.remove(&made.endpoint.id).await.expect("it is removed");
+        tokio::time::sleep(std::time::Duration::from_millis(wecom_gateway::store::SETTLED_MS)).await;
+        let passed_by = one.accept(one.text("zhangsan", round * 10 + 9)).await;
+        assert_eq!(one.deliveries(&passed_by).await.len(), 0, "removed everywhere");
+    }
+    one.stop().await;
+    two.stop().await;
+}

@@ -40,6 +40,7 @@ mod limits;
 mod mariadb;
 mod metrics;
 mod openapi;
+mod payloads;
 mod repeats;
 mod replay;
 mod rest;

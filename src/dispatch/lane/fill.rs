@@ -19,7 +19,7 @@ const LOOKAHEAD_MS: i64 = 60_000;
 const LOOK_AGAIN_MS: i64 = 5_000;
 
 /// Between two reads of a table that has more than memory holds, where nothing in memory is due.
-const REFILL_MS: i64 = 100;
+const REFILL_MS: i64 = 200;
 
 /// Keys of one endpoint in memory, and deliveries of each.
 const KEYS_MAX: usize = 256;

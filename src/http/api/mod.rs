@@ -15,4 +15,5 @@ pub(super) mod metrics;
 pub(super) mod rejections;
 pub mod reload;
 pub(super) mod replays;
+pub(super) mod schemas;
 pub mod status;

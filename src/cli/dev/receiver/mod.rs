@@ -22,6 +22,7 @@ pub use behaviour::Behaviour;
 pub use request::Received;
 
 use super::say;
+use crate::clock::Clock;
 
 /// Requests that are remembered.
 const REMEMBERED_MAX: usize = 100_000;
@@ -38,6 +39,9 @@ pub struct ReceiverArgs {
     /// Print one line instead of headers and body.
     #[arg(long)]
     pub brief: bool,
+    /// Print nothing; `GET /events` lists what came.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Receives until interrupted.
@@ -52,6 +56,9 @@ pub async fn run(args: ReceiverArgs) -> anyhow::Result<()> {
                 interrupted?;
                 return Ok(());
             }
+        }
+        if args.quiet {
+            continue;
         }
         let all = receiver.received();
         for one in all.iter().skip(shown) {
@@ -70,8 +77,9 @@ pub struct Receiver {
     running: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    clock: Clock,
     received: Mutex<Vec<Received>>,
     /// Tries so far, by target and event.
     tries: Mutex<HashMap<(String, String), usize>>,
@@ -85,7 +93,7 @@ impl Receiver {
     pub async fn start(address: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (shared, stop) = (Arc::new(Shared::default()), CancellationToken::new());
+        let (shared, stop) = (Arc::new(Shared::new(Clock::system())), CancellationToken::new());
         let running = tokio::spawn(serve(listener, Arc::clone(&shared), stop.clone()));
         Ok(Self { address, shared, stop, running })
     }
@@ -152,7 +160,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTok
 async fn serve_one(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut rest = Vec::new();
-    while let Some(received) = request::read(&mut stream, &mut rest).await? {
+    while let Some(mut received) = request::read(&mut stream, &mut rest).await? {
+        received.at_ms = shared.clock.wall_ms();
         if received.path() == "/events" && received.method != "POST" {
             stream.write_all(&shared.manage(&received.method)).await?;
             continue;
@@ -173,6 +182,16 @@ async fn serve_one(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()
 }
 
 impl Shared {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            received: Mutex::default(),
+            tries: Mutex::default(),
+            always: Mutex::default(),
+            news: tokio::sync::Notify::new(),
+        }
+    }
+
     /// What a request gets.
     fn behaviour(&self, received: &Received) -> Behaviour {
         if let Some(always) = lock(&self.always).clone() {

@@ -24,6 +24,8 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// When it was read, wall ms.
+    pub at_ms: i64,
 }
 
 impl Received {
@@ -58,6 +60,7 @@ impl Received {
         let headers: serde_json::Map<String, Value> =
             self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
         json!({
+            "at_ms": self.at_ms,
             "method": self.method,
             "target": self.target,
             "headers": headers,
@@ -115,7 +118,7 @@ pub(super) async fn read(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Resu
         }
     }
     let body = rest.drain(..length).collect();
-    Ok(Some(Received { method: method.to_owned(), target: target.to_owned(), headers, body }))
+    Ok(Some(Received { method: method.to_owned(), target: target.to_owned(), headers, body, at_ms: 0 }))
 }
 
 async fn more(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<usize> {
