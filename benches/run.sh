@@ -8,6 +8,8 @@
 #   benches/run.sh status     status queries among 10^6 messages with 10^7 pieces of evidence
 #   benches/run.sh growth     intake at 10^6 events against 10^4, and the start on them
 #   benches/run.sh sending    messages out: limits, cut answers, kills, latency
+#   benches/run.sh forward    deliveries to one receiver against the same client without a store, intake with and
+#                             without an endpoint, and how long an event takes to three endpoints
 #   benches/run.sh all        all of them
 #
 # Environment: ROUNDS, SECONDS_EACH, EVENTS (of growth), MYSQL_ADMIN (default: mariadb -h127.0.0.1 -uroot), PEER_WORKERS (default 1).
@@ -21,7 +23,7 @@ read -ra MYSQL_ADMIN <<<"${MYSQL_ADMIN:-mariadb -h127.0.0.1 -uroot}"
 PEER_WORKERS=${PEER_WORKERS:-1}
 
 TOKEN=BenchToken KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR CORP=wwbench0000000001
-GATEWAY_PORT=18080 BARE_PORT=18090 FASTAPI_PORT=18091 NODE_PORT=18092
+GATEWAY_PORT=18080 RECEIVER_PORT=18089 BARE_PORT=18090 FASTAPI_PORT=18091 NODE_PORT=18092
 BIN=target/benches/release
 WORK=$(mktemp -d -p target benches.XXXXXX)
 DATABASE_NAME=wecom_gateway_bench_$$
@@ -65,7 +67,8 @@ start() {
 # configure DATABASE_URL
 configure() {
   cat >"$WORK/gateway.yaml" <<YAML
-service: { environment: production }
+service: { environment: ${ENVIRONMENT:-production} }
+auth: { master_key: a-master-key-for-benches }
 webhook: { host: 127.0.0.1, port: $GATEWAY_PORT, rate_exempt: [127.0.0.0/8] }
 database: { url: "$1" }
 channels:
@@ -212,6 +215,44 @@ latency() {
   echo "answers at half of capacity ($half/s): $(figure '.ms | tostring')"
 }
 
+api() { curl -sS --fail-with-body -H 'Content-Type: application/json' "http://127.0.0.1:$GATEWAY_PORT/api/v1/$1" "${@:2}"; }
+
+# endpoint PATH: makes one at the receiver; its id is in ENDPOINT.
+endpoint() {
+  ENDPOINT=$(api endpoints -d "{\"url\": \"http://127.0.0.1:$RECEIVER_PORT$1\", \"events\": [\"*\"], \"concurrency\": 8}" | jq -r .id)
+}
+
+forward() {
+  ENVIRONMENT=development start_gateway "sqlite:$WORK/gateway.db"
+  start receiver $RECEIVER_PORT target/release/wecom-gateway dev receiver --port $RECEIVER_PORT --quiet
+  local without posted waiting begun took delivered
+  load callbacks $GATEWAY_PORT --seconds "$SECONDS_EACH"
+  without=$(figure .per_second)
+  posted=$(target/release/wecom-gateway dev post --url "http://127.0.0.1:$RECEIVER_PORT/" --count 20000 | jq .per_second)
+  endpoint /
+  api "endpoints/$ENDPOINT/pause" -X POST >/dev/null
+  load callbacks $GATEWAY_PORT --corpus 20000 --seconds 60 --warmup 0
+  waiting=$(figure .ok)
+  echo "intake with none $without/s; with one endpoint $(figure .per_second)/s: ratio $(ratio "$(figure .per_second)" "$without"), wanted 0.7"
+  begun=$(date +%s%N)
+  api "endpoints/$ENDPOINT/resume" -X POST >/dev/null
+  until api 'deliveries?state=queued&limit=1' | jq -e '.data == []' >/dev/null; do sleep 0.1; done
+  took=$(($(date +%s%N) - begun))
+  delivered=$(awk -v n="$waiting" -v ns="$took" 'BEGIN { printf "%d", n / (ns / 1e9) }')
+  echo "$waiting deliveries drained at $delivered/s; the same client without a store $posted/s: ratio $(ratio "$delivered" "$posted"), wanted 0.5"
+  echo "gateway: RSS $(memory_kib VmRSS) KiB, peak $(memory_kib VmHWM) KiB"
+  endpoint /b
+  endpoint /c
+  curl -sS -X DELETE "http://127.0.0.1:$RECEIVER_PORT/events" >/dev/null
+  load callbacks $GATEWAY_PORT --seconds 6 --rate 200 --warmup 0
+  sleep 1
+  curl -sS "http://127.0.0.1:$RECEIVER_PORT/events" | jq -r '.data[] | "\(.at_ms) \(.body | fromjson | .timestamp)"' |
+    python3 -c '
+import datetime, sys
+late = sorted(int(at) - round(datetime.datetime.fromisoformat(then).timestamp() * 1000) for at, then in map(str.split, sys.stdin))
+print(f"{len(late)} deliveries to three endpoints at 200 events/s: p50 {late[len(late) // 2]} ms, p99 {late[len(late) * 99 // 100]} ms after their acceptance, wanted 50")'
+}
+
 status() {
   local database=$WORK/gateway.db start=$SECONDS
   configure "sqlite:$database"
@@ -272,7 +313,7 @@ need jq
 need curl
 build
 case ${1:-} in
-intake | mysql | peers | latency | status | growth) "$1" ;;
-all) for part in intake mysql peers latency status growth; do "$0" "$part"; done ;;
-*) sed -n '2,13p' "$0"; exit 2 ;;
+intake | mysql | peers | latency | status | growth | forward) "$1" ;;
+all) for part in intake mysql peers latency status growth forward; do "$0" "$part"; done ;;
+*) sed -n '2,15p' "$0"; exit 2 ;;
 esac

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Somebody else's code on the other side: wechatpy and @wecom/crypto play the platform against a running gateway,
-# open what it seals, and seal what it opens. See tests/oracles/README.md.
+# open what it seals, and seal what it opens; standardwebhooks, svix and @octokit/webhooks-methods verify what it
+# forwards. See tests/oracles/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-GATEWAY=${GATEWAY:-target/release/wecom-gateway}
+GATEWAY=${ORACLE_GATEWAY:-target/release/wecom-gateway}
 PYTHON=target/venv/bin/python
 PORT=${ORACLE_PORT:-18070}
 FAKE_PORT=$((PORT + 1))
@@ -12,12 +13,14 @@ TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
 # Its last character has unused bits that are not zero, as most issued keys do.
 KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
 WORK=$(mktemp -d)
-PID=
-FAKE_PID=
+PID=''
+FAKE_PID=''
+RECEIVERS=()
 
 finish() {
   [ -z "$PID" ] || kill "$PID" 2>/dev/null || true
   [ -z "$FAKE_PID" ] || kill "$FAKE_PID" 2>/dev/null || true
+  [ ${#RECEIVERS[@]} = 0 ] || kill "${RECEIVERS[@]}" 2>/dev/null || true
   wait
   rm -rf "$WORK"
 }
@@ -37,6 +40,8 @@ start_fake() {
 
 start_gateway() {
   cat >"$WORK/gateway.yaml" <<YAML
+service: { environment: development }
+auth: { master_key: a-master-key-for-oracles }
 webhook: { host: 127.0.0.1, port: $PORT, rate_exempt: [127.0.0.0/8] }
 database: { url: "sqlite:$WORK/gateway.db" }
 channels:
@@ -70,6 +75,43 @@ count_events() {
   found=$($PYTHON -c 'import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute("SELECT COUNT(*) FROM events").fetchone())' "$WORK/gateway.db")
   [ "$found" = $((4 * COUNT)) ] || die "$found events stored, not $((4 * COUNT))"
   echo "$found events stored of as many distinct callbacks"
+}
+
+# subscribe PORT DIALECT SECRET: a business system at PORT gets every event.
+subscribe() {
+  local body
+  body=$(jq -n --arg url "http://127.0.0.1:$1/" --arg dialect "$2" --arg secret "$3" \
+    '{url: $url, dialect: $dialect, secret: $secret, events: ["*"], schedule: "once"}')
+  curl -sS --fail-with-body -o "$WORK/endpoint" "http://127.0.0.1:$PORT/api/v1/endpoints" \
+    -H 'Content-Type: application/json' -d "$body" || die "no endpoint: $(cat "$WORK/endpoint")"
+}
+
+# Other people's libraries verify what the gateway forwards: every event of the play, each once.
+start_receivers() {
+  local all=$((4 * COUNT)) standard=whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=
+  local github="a secret of some length"
+  $PYTHON tests/oracles/python/receive.py --port $((PORT + 1)) --secret "$standard" --count $all >"$WORK/python" &
+  RECEIVERS+=($!)
+  node tests/oracles/node/receive.js --port $((PORT + 2)) --secret "$standard" --count $all --dialect standard \
+    >"$WORK/node" &
+  RECEIVERS+=($!)
+  node tests/oracles/node/receive.js --port $((PORT + 3)) --secret "$github" --count $all --dialect github \
+    >"$WORK/octokit" &
+  RECEIVERS+=($!)
+  sleep 1
+  subscribe $((PORT + 1)) standard "$standard"
+  subscribe $((PORT + 2)) standard "$standard"
+  subscribe $((PORT + 3)) github "$github"
+}
+
+await_receivers() {
+  local receiver
+  for receiver in "${RECEIVERS[@]}"; do
+    timeout 60 tail --pid="$receiver" -f /dev/null || die "a receiver still waits"
+    wait "$receiver" || die "a receiver refused a signature"
+  done
+  RECEIVERS=()
+  cat "$WORK/python" "$WORK/node" "$WORK/octokit"
 }
 
 # What the libraries seal, the gateway opens.
@@ -117,8 +159,10 @@ drop_in() {
 start_fake
 start_gateway
 drop_in
+start_receivers
 play api $CORP
 play bot ""
 count_events
+await_receivers
 open_theirs
 open_ours

@@ -163,6 +163,17 @@ id!(
     "aud_"
 );
 
+id!(
+    /// One business system that gets events: `ep_…`.
+    EndpointId,
+    "ep_"
+);
+id!(
+    /// One order to deliver stored events once more: `rpl_…`.
+    ReplayId,
+    "rpl_"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,6 +61,18 @@ pub enum Protection {
     Spool,
     /// Both keys are accepted while they are exchanged.
     PreviousKeys,
+    /// An endpoint that fails is left alone for a while.
+    Breaker,
+    /// Addresses that must not be called are refused.
+    OutboundGuard,
+    /// Redirects of business systems are not followed.
+    NoRedirects,
+    /// The deliveries of an event are in its own transaction.
+    RoutedInTransaction,
+    /// Deliveries of one key keep their order.
+    KeyOrder,
+    /// Answers of business systems are read up to a limit.
+    AnswerLimit,
 }
 
 /// Whether `protection` is switched off in this process. Always `false` without the feature `sabotage`.

@@ -53,6 +53,7 @@ impl Upkeep {
 
     async fn round(&self) -> Result<(), StoreError> {
         for (what, days) in [
+            (Purge::Deliveries, self.days.events_days),
             (Purge::Events, self.days.events_days),
             (Purge::Messages, self.days.messages_days),
             (Purge::Evidence, self.days.messages_days),

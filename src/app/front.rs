@@ -8,6 +8,7 @@ use super::settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
+use crate::forwarding::Forwarding;
 use crate::http::api::channels::SharedChannels;
 use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
@@ -38,6 +39,7 @@ pub(super) struct Behind<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) tracker: &'a Tracker,
     pub(super) messages: &'a Messages,
+    pub(super) forwarding: &'a Forwarding,
     pub(super) orders: &'a ReloadOrders,
     pub(super) clock: &'a Clock,
     pub(super) ids: &'a IdMaker,
@@ -79,6 +81,7 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         channels: behind.channels.clone(),
         tracker: behind.tracker.clone(),
         messages: behind.messages.clone(),
+        forwarding: behind.forwarding.clone(),
         sources: behind.sources.clone(),
         health: health.clone(),
         metrics: (*metrics).clone(),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::{self, ChannelParts, Tools};
 use crate::config::ConfigFile;
 use crate::dispatch::Dispatch;
+use crate::forwarding::Forwarding;
 use crate::http::api::channels::SharedChannels;
 use crate::http::api::reload::{ReloadOrder, Reloaded};
 use crate::messages::Messages;
@@ -27,6 +28,7 @@ pub(super) struct Reloader {
     pub(super) dispatch: Dispatch,
     pub(super) messages: Messages,
     pub(super) tools: Tools,
+    pub(super) forwarding: Forwarding,
 }
 
 impl Reloader {
@@ -37,7 +39,7 @@ impl Reloader {
                 order = orders.recv() => order,
             };
             let Some(order) = order else { return };
-            let outcome = self.reload();
+            let outcome = self.reload().await;
             match &outcome {
                 Ok(done) => tracing::info!(channels = done.channels, handlers = done.handlers, "reloaded"),
                 Err(problems) => tracing::error!("the new configuration is not used: {problems}"),
@@ -46,10 +48,14 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<Reloaded, String> {
+    async fn reload(&self) -> Result<Reloaded, String> {
         let config = self.file.load().map_err(|problems| problems.to_string())?;
         let ChannelParts { sources, targets, channels, facts } =
             settings::channels(&config, &self.custom, &self.tools)?;
+        self.forwarding
+            .sync_file(settings::file_endpoints(&config))
+            .await
+            .map_err(|error| format!("endpoints: {error}"))?;
         settings::log_warnings(&config);
         let reloaded = Reloaded {
             channels: config.channels.iter().filter(|channel| channel.enabled).count(),

@@ -12,6 +12,7 @@ use crate::config::{ChannelConfig, ChannelKindConfig, Config, PlatformAddressesC
 use crate::dispatch::{Target, Targets};
 use crate::domain::member_pace;
 use crate::entropy::Entropy;
+use crate::forwarding::FileEndpoint;
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
 use crate::http::platform_addresses::PlatformAddresses;
@@ -89,6 +90,12 @@ pub(super) fn channels(
     } else {
         Err(problems.join("\n"))
     }
+}
+
+/// The endpoints of the file.
+pub(super) fn file_endpoints(config: &Config) -> Vec<FileEndpoint> {
+    let all = config.endpoints.iter().cloned();
+    all.map(|one| FileEndpoint { spec: one.spec, secrets: one.secrets, active: one.active }).collect()
 }
 
 /// What people may know of a channel.

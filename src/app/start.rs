@@ -15,7 +15,10 @@ use super::{GatewayBuilder, Running, StartError, chores};
 use crate::clock::Clock;
 use crate::config::{Config, without_password};
 use crate::dispatch::{Dispatch, DispatchParts, Observer};
+use crate::endpoint::guard::Guard;
+use crate::endpoint::http::WebClient;
 use crate::entropy::Entropy;
+use crate::forwarding::{FileEndpoint, Forwarding, ForwardingParts};
 use crate::http::api::reload::ReloadOrders;
 use crate::http::metrics::Metrics;
 use crate::ids::{EvidenceId, IdMaker};
@@ -24,6 +27,7 @@ use crate::messages::Messages;
 use crate::spool::Spool;
 use crate::store::{Engine, Store};
 use crate::tracker::{Hooks, Tracker};
+use crate::vault::Vault;
 
 /// Starts every part.
 pub(super) async fn start(
@@ -41,7 +45,7 @@ pub(super) async fn start(
     let listeners = Listeners::bind(&config)?;
     let address = listeners.address();
     config.database.may_be_away = config.spool.is_some();
-    let store = open_store(&config, &clock).await?;
+    let store = open_store(&config, &clock, &ids).await?;
 
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     // A second gateway in one process counts what has no handle into the figures of the first.
@@ -50,19 +54,12 @@ pub(super) async fn start(
     let spool = open_spool(&config, &store, &clock, &ids).await?;
     let intake = Intake::start_with(store.clone(), spool, config.limits.intake.clone(), clock.clone());
     intake.tell(tracker.news());
-    let parts = DispatchParts {
-        store: store.clone(),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-        ids: ids.clone(),
-        news: tracker.news(),
-        owner: ids.make::<EvidenceId>().to_string(),
-        observer: observer(),
-    };
+    let parts = dispatch_parts(&store, (&clock, &ids, &entropy), &tracker);
     let dispatch = Dispatch::start(parts, targets, config.limits.dispatch.clone());
     let messages =
         Messages::new(store.clone(), clock.clone(), ids.clone(), dispatch.clone(), tracker.news(), channels)
             .with_links(settings::link_maker(&config, &entropy));
+    let (forwarding, late) = forward(&config, (&store, &dispatch, &intake), (&clock, &ids, &entropy)).await?;
     let sources = Arc::new(ArcSwap::from_pointee(sources));
     let facts = Arc::new(ArcSwap::from_pointee(facts));
     let (orders, waiting_orders) = ReloadOrders::channel();
@@ -75,16 +72,20 @@ pub(super) async fn start(
         metrics: &metrics,
         tracker: &tracker,
         messages: &messages,
+        forwarding: &forwarding,
         orders: &orders,
         clock: &clock,
         ids: &ids,
     };
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
-    let reloader = Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, tools };
+    let following = forwarding.clone().run(late, background.clone());
+    let reloader =
+        Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, tools, forwarding };
     let mut tasks = chores::spawn(&config, &gate, &store, &clock, address.port(), &background)?;
     tasks.extend([
         tokio::spawn(watch.run(background.clone())),
+        tokio::spawn(following),
         tokio::spawn(intake.clone().drain_spool(background.clone())),
         tokio::spawn(publish_each_second(publish, background.clone())),
         tokio::spawn(reloader.run(waiting_orders, background.clone())),
@@ -106,9 +107,53 @@ pub(super) async fn start(
     })
 }
 
+/// What the sender works with.
+fn dispatch_parts(
+    store: &Store,
+    (clock, ids, entropy): (&Clock, &IdMaker, &Entropy),
+    tracker: &Tracker,
+) -> DispatchParts {
+    DispatchParts {
+        store: store.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        ids: ids.clone(),
+        news: tracker.news(),
+        owner: ids.make::<EvidenceId>().to_string(),
+        observer: observer(),
+    }
+}
+
+/// What handles endpoints, with those of the file in place; given back if the database is away.
+async fn forward(
+    config: &Config,
+    (store, dispatch, intake): (&Store, &Dispatch, &Intake),
+    (clock, ids, entropy): (&Clock, &IdMaker, &Entropy),
+) -> Result<(Forwarding, Option<Vec<FileEndpoint>>), StartError> {
+    let problem = StartError::Channels;
+    let client = WebClient::new(config.outbound.web.clone(), Guard::new(config.guard_rules()));
+    let vault = if config.can_seal() { Vault::new(&config.auth.master_key, entropy.clone()) } else { None };
+    let forwarding = Forwarding::new(ForwardingParts {
+        store: store.clone(),
+        dispatch: dispatch.clone(),
+        intake: intake.clone(),
+        client: client.map_err(problem)?,
+        vault,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        entropy: entropy.clone(),
+    });
+    let of_file = settings::file_endpoints(config);
+    match forwarding.sync_file(of_file.clone()).await {
+        Ok(()) => Ok((forwarding, None)),
+        Err(error) if error.is_outage() && config.database.may_be_away => Ok((forwarding, Some(of_file))),
+        Err(error) => Err(problem(format!("the endpoints cannot be brought into the database: {error}"))),
+    }
+}
+
 /// Opens the database that the configuration names.
-pub(crate) async fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
-    Store::open(&config.database, clock.clone()).await.map_err(|source| StartError::Database {
+pub(crate) async fn open_store(config: &Config, clock: &Clock, ids: &IdMaker) -> Result<Store, StartError> {
+    Store::open(&config.database, clock.clone(), ids.clone()).await.map_err(|source| StartError::Database {
         shown: without_password(config.database.url.expose()),
         source,
     })

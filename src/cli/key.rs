@@ -70,7 +70,7 @@ pub async fn run(
     entropy: Entropy,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let store = migrate::open(config, clock.clone()).await.map_err(advise)?;
+    let store = migrate::open(config, clock.clone(), entropy.clone()).await.map_err(advise)?;
     let done = match command {
         KeyCommand::New(options) => new(&store, config, options, &clock, &entropy, out).await,
         KeyCommand::List => list(&store, out).await,

@@ -89,7 +89,7 @@ pub async fn run(arguments: Arguments, surroundings: Surroundings<'_>) -> Result
     let file = ConfigFile::find(arguments.config, arguments.log_level, directory)?;
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Check(options) => check::run(&file, &options, clock, entropy, out).await,
-        Command::Migrate => migrate::run(&file.load()?, clock, out).await,
+        Command::Migrate => migrate::run(&file.load()?, clock, entropy, out).await,
         Command::Healthcheck => healthcheck::run(&file.load()?),
         Command::Codec(options) => codec::run(&options, &file, &clock, &entropy, input, out),
         Command::Key(command) => key::run(&command, &file.load()?, clock, entropy, out).await,

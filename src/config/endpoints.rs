@@ -1,19 +1,167 @@
-//! `endpoints:` — business systems. This version sends to nobody, so the list has to be empty.
+//! `endpoints:` — business systems that get events. Each entry is what the API takes, with a name of its own.
 
-use super::document::Value;
+use serde_json::{Map, Value as Json};
+
+use super::Config;
+use super::document::{Node, Value};
+use super::problem::Place;
 use super::section::Section;
+use crate::domain::endpoint::{EndpointSpec, SpecError, is_word};
+use crate::endpoint::guard::{Guard, GuardRules};
+use crate::endpoint::signing::SigningKey;
+use crate::secret::Secret;
+use crate::vault::MASTER_KEY_CHARS_MIN;
 
-/// Checks that no endpoint is configured, so that nobody waits for deliveries that never come.
-pub(super) fn read(section: &mut Section<'_, '_>) {
-    const KEY: &str = "endpoints";
-    let Some(node) = section.node(KEY) else { return };
+/// One endpoint of the file.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// What is asked for; its name tells it from the others.
+    pub spec: EndpointSpec,
+    /// Its secrets: the one in use, and perhaps the one before it.
+    pub secrets: Vec<Secret>,
+    /// Whether it gets events.
+    pub active: bool,
+    place: Place,
+}
+
+const KEY: &str = "endpoints";
+
+/// Fields whose values are numbers or yes and no.
+const NUMBERS: [&str; 9] = [
+    "weight",
+    "timeout_ms",
+    "concurrency",
+    "rate_per_s",
+    "delay_ms",
+    "delays_ms",
+    "active",
+    "exists",
+    "above",
+];
+
+/// Reads the list.
+pub(super) fn read(section: &mut Section<'_, '_>) -> Vec<EndpointConfig> {
+    let Some(node) = section.node(KEY) else {
+        section.note_plain(KEY, "[]".to_owned(), None);
+        return Vec::new();
+    };
+    let items = match node.value {
+        Value::Null => Vec::new(),
+        Value::List(items) => items,
+        Value::Text(_) | Value::Map(_) => {
+            section.wrong(KEY, node.place, "should be a list".to_owned());
+            return Vec::new();
+        }
+    };
+    let mut endpoints: Vec<EndpointConfig> = Vec::new();
+    for (at, item) in items.into_iter().enumerate() {
+        let place = item.place.clone();
+        let json = to_json(section, item, false);
+        match endpoint(json, place.clone()) {
+            Ok(one) if endpoints.iter().any(|other| other.spec.name == one.spec.name) => {
+                section.wrong(&format!("{KEY}[{at}].name"), place, "stands in the list twice".to_owned());
+            }
+            Ok(one) => endpoints.push(one),
+            Err(wrong) => section.wrong(&format!("{KEY}[{at}].{}", wrong.field), place, wrong.reason),
+        }
+    }
+    let names: Vec<&str> = endpoints.iter().map(|one| one.spec.name.as_str()).collect();
+    section.note_plain(KEY, format!("[{}]", names.join(", ")), Some(node.place.line));
+    endpoints
+}
+
+/// Checks what needs the other sections: addresses and the master key.
+pub(super) fn check(section: &mut Section<'_, '_>, config: &Config) {
+    let guard = Guard::new(config.guard_rules());
+    for endpoint in &config.endpoints {
+        for (at, target) in endpoint.spec.targets.iter().enumerate() {
+            if let Err(why) = guard.url(&target.url) {
+                let path = format!("{KEY}.{}.targets[{at}].url", endpoint.spec.name);
+                section.wrong(&path, endpoint.place.clone(), why);
+            }
+        }
+    }
+    if let Some(first) = config.endpoints.first()
+        && !config.can_seal()
+    {
+        let what = format!(
+            "needs auth.master_key (GATEWAY_MASTER_KEY) with at least {MASTER_KEY_CHARS_MIN} characters, which seals \
+             the secrets of endpoints"
+        );
+        section.wrong(KEY, first.place.clone(), what);
+    }
+}
+
+impl Config {
+    /// What may be called.
+    pub fn guard_rules(&self) -> GuardRules {
+        GuardRules {
+            development: self.service.environment == super::Deployment::Development,
+            networks: self.outbound.networks.clone(),
+            hosts: self.outbound.hosts.clone(),
+        }
+    }
+
+    /// Whether secrets of endpoints can be sealed: with a master key, or in development without one.
+    pub fn can_seal(&self) -> bool {
+        let chars = self.auth.master_key.expose().chars().count();
+        let is_development = self.service.environment == super::Deployment::Development;
+        chars >= MASTER_KEY_CHARS_MIN || (chars == 0 && is_development)
+    }
+}
+
+fn endpoint(json: Json, place: Place) -> Result<EndpointConfig, SpecError> {
+    let Json::Object(mut fields) = json else { return Err(SpecError::new("", "should be a map of keys")) };
+    let name = fields.get("name").and_then(Json::as_str).unwrap_or_default();
+    if !is_word(name) {
+        return Err(SpecError::new(
+            "name",
+            "should have letters, digits, `_`, `-` and `.`, at most 64 of them",
+        ));
+    }
+    let active = match fields.remove("active") {
+        None => true,
+        Some(Json::Bool(flag)) => flag,
+        Some(_) => return Err(SpecError::new("active", "should be true or false")),
+    };
+    let mut secrets = Vec::new();
+    for (field, is_needed) in [("secret", true), ("previous_secret", false)] {
+        match fields.remove(field) {
+            Some(Json::String(text)) if !text.is_empty() => {
+                let secret = Secret::new(text);
+                SigningKey::parse(&secret).map_err(|why| SpecError::new(field, why))?;
+                secrets.push(secret);
+            }
+            _ if is_needed => return Err(SpecError::new(field, "is missing")),
+            _ => {}
+        }
+    }
+    let spec = EndpointSpec::parse(&Json::Object(fields))?;
+    Ok(EndpointConfig { spec, secrets, active, place })
+}
+
+/// The node as JSON, with variables replaced; `typed`: numbers and yes and no are read as such.
+fn to_json(section: &mut Section<'_, '_>, node: Node, typed: bool) -> Json {
     match node.value {
-        Value::Null => {}
-        Value::List(items) if items.is_empty() => {}
-        _ => section.wrong(
-            KEY,
-            node.place,
-            "this version delivers to no endpoints yet; leave the list empty".to_owned(),
-        ),
+        Value::Null => Json::Null,
+        Value::Text(text) => {
+            let text = section.expanded(KEY, text, node.place);
+            match text.as_str() {
+                "true" if typed => Json::Bool(true),
+                "false" if typed => Json::Bool(false),
+                number if typed => number.parse::<i64>().map_or_else(|_| Json::from(number), Json::from),
+                _ => Json::String(text),
+            }
+        }
+        Value::List(items) => items.into_iter().map(|item| to_json(section, item, typed)).collect(),
+        Value::Map(entries) => {
+            let typed = |key: &str| NUMBERS.contains(&key) || ["at_least", "below", "at_most"].contains(&key);
+            let mut map = Map::new();
+            for entry in entries {
+                let value = to_json(section, entry.node, typed(&entry.key));
+                map.insert(entry.key, value);
+            }
+            Json::Object(map)
+        }
     }
 }

@@ -107,6 +107,11 @@ fn dispatch(section: &mut Section<'_, '_>) -> DispatchSettings {
             of.attempts_in_flight_max,
         ),
         app_in_flight_max: section.number("app_in_flight_max", 1..=1_000, of.app_in_flight_max),
+        forwards_in_flight_max: section.number(
+            "forwards_in_flight_max",
+            1..=100_000,
+            of.forwards_in_flight_max,
+        ),
     }
 }
 

@@ -14,6 +14,7 @@ mod environment;
 mod file;
 mod limits;
 mod logging;
+mod outbound;
 mod problem;
 mod redis;
 mod retention;
@@ -30,10 +31,12 @@ use std::sync::Arc;
 pub use auth::AuthConfig;
 pub use channels::{AppConfig, ChannelConfig, ChannelKindConfig, RobotConfig};
 pub use database::without_password;
+pub use endpoints::EndpointConfig;
 pub use environment::Environment;
 pub use file::ConfigFile;
 pub use limits::LimitsConfig;
 pub use logging::{LogFileConfig, LogFormat, LogLevel, LogLevels, LoggingConfig};
+pub use outbound::OutboundConfig;
 pub use problem::{Place, Problem, Problems};
 pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
@@ -72,6 +75,10 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Who is told when something needs people.
     pub alerts: AlertSettings,
+    /// How business systems may be called.
+    pub outbound: OutboundConfig,
+    /// Business systems of the file.
+    pub endpoints: Vec<EndpointConfig>,
     /// What works, but perhaps not as meant; one line each, for the log at start.
     pub warnings: Vec<String>,
     /// Every key in force, secrets masked.
@@ -132,10 +139,12 @@ fn sections(root: &mut Section<'_, '_>) -> Config {
         logging: root.section("logging", logging::read),
         retention: root.section("retention", retention::read),
         alerts: root.section("alerts", alerts::read),
+        outbound: root.section("outbound", outbound::read),
+        endpoints: endpoints::read(root),
         warnings: Vec::new(),
         settings: Vec::new(),
     };
-    endpoints::read(root);
+    endpoints::check(root, &config);
     warn_of_unused(root, &config);
     config
 }

@@ -40,6 +40,8 @@ pub(super) enum Then {
     Rest(Waiting, i64),
     /// The table knows better than we do.
     Reload,
+    /// A dead letter blocks this key.
+    Block(Arc<str>),
 }
 
 /// Sends `waiting` to `target`.
@@ -194,7 +196,7 @@ pub(super) async fn recover(
     let sent = Sent { waiting, message, earlier, answer, attempt, answered_ms: now_ms };
     Ok(match conclude(shared, target, sent, fence).await {
         Then::Again(again) | Then::Rest(again, _) => Some(again),
-        Then::Finish | Then::Reload => None,
+        Then::Finish | Then::Reload | Then::Block(_) => None,
     })
 }
 
@@ -212,13 +214,13 @@ async fn read_message(shared: &Shared, waiting: &Waiting) -> Result<Option<Arc<M
     match (&waiting.message, &waiting.delivery.cargo) {
         (Some(message), _) => Ok(Some(Arc::clone(message))),
         (None, Cargo::Message(id)) => Ok(shared.store.message(id).await?.map(Arc::new)),
-        // No kind of target takes events yet.
+        // Events go out by `forward.rs`.
         (None, Cargo::Event(_)) => Ok(None),
     }
 }
 
 /// Writes the end of a delivery that was not tried.
-async fn close(shared: &Shared, waiting: &Waiting, state: DeliveryState, fence: Fence) -> Then {
+pub(super) async fn close(shared: &Shared, waiting: &Waiting, state: DeliveryState, fence: Fence) -> Then {
     let message = match read_message(shared, waiting).await {
         Ok(message) => message,
         Err(error) => return put_off(shared, waiting.clone(), &error),
@@ -243,7 +245,7 @@ async fn close(shared: &Shared, waiting: &Waiting, state: DeliveryState, fence: 
 }
 
 /// Whether a request may leave now: not while stopping, and not if the lease could end before its answer.
-fn may_begin(shared: &Shared, target: &Target, fence: Fence) -> bool {
+pub(super) fn may_begin(shared: &Shared, target: &Target, fence: Fence) -> bool {
     let until_ms = shared.clock.steady_ms().saturating_add(target.attempt_timeout_ms());
     !shared.stop.is_cancelled() && shared.ownership.fence(&target.id, until_ms) == Some(fence)
 }
@@ -253,7 +255,7 @@ fn has_expired(shared: &Shared, waiting: &Waiting) -> bool {
 }
 
 /// The database did not answer, and nothing was sent: again in a moment.
-fn put_off(shared: &Shared, mut waiting: Waiting, error: &StoreError) -> Then {
+pub(super) fn put_off(shared: &Shared, mut waiting: Waiting, error: &StoreError) -> Then {
     tracing::warn!(delivery.id = %waiting.delivery.id, %error, "a delivery waits for the database");
     waiting.due_ms = shared.clock.steady_ms().saturating_add(STORE_RETRY_MS);
     Then::Again(waiting)
@@ -270,12 +272,12 @@ fn again(mut waiting: Waiting, message: Arc<Message>, tries: Tries, due_ms: i64)
     waiting
 }
 
-fn report(shared: &Shared, target: &Target, id: &DeliveryId, answer: &Try) {
+pub(super) fn report(shared: &Shared, target: &Target, id: &DeliveryId, answer: &Try) {
     let ending = answer.outcome.ending();
     shared.observer.tell(&target.id, ending.as_str());
     let (target, outcome) = (target.id.as_str(), ending.as_str());
     if ending == Ending::Accepted {
-        tracing::debug!(delivery.id = %id, target, "delivered to the platform");
+        tracing::debug!(delivery.id = %id, target, "delivered");
     } else {
         let error = answer.error.as_deref().unwrap_or_default();
         tracing::warn!(delivery.id = %id, target, outcome, error, "not delivered");

@@ -8,12 +8,15 @@
 
 mod attempt;
 mod duplicate;
+mod forward;
+mod key_order;
 mod lane;
 mod ownership;
 mod queue;
 mod recorder;
 mod supervisor;
 mod target;
+mod web_target;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,13 +32,14 @@ use crate::domain::delivery::Delivery;
 use crate::domain::message::Message;
 use crate::entropy::Entropy;
 use crate::ids::IdMaker;
-use crate::store::{DeliveryResult, Engine, Fence, Store};
+use crate::store::{DeliveryResult, Engine, Fence, FreshDelivery, Store};
 
 use lane::{Lane, LaneHandle};
 use ownership::Ownership;
 use queue::Waiting;
 use recorder::Recorder;
 pub use target::{Target, TargetKind, Targets};
+pub use web_target::WebTarget;
 
 /// Ends of deliveries that those who wait for one may lag behind.
 const ENDED_MAX: usize = 1_024;
@@ -51,11 +55,19 @@ pub struct DispatchSettings {
     pub attempts_in_flight_max: usize,
     /// Requests under way at once through one app.
     pub app_in_flight_max: usize,
+    /// The same, to business systems: a request that hangs costs little, and must not hold up other endpoints.
+    pub forwards_in_flight_max: usize,
 }
 
 impl Default for DispatchSettings {
     fn default() -> Self {
-        Self { lease_ms: 30_000, scan_ms: 1_000, attempts_in_flight_max: 64, app_in_flight_max: 8 }
+        Self {
+            lease_ms: 30_000,
+            scan_ms: 1_000,
+            attempts_in_flight_max: 64,
+            app_in_flight_max: 8,
+            forwards_in_flight_max: 1_000,
+        }
     }
 }
 
@@ -133,7 +145,9 @@ impl Dispatch {
             owner: parts.owner,
             observer: parts.observer,
             permits: Semaphore::new(settings.attempts_in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
+            forward_permits: Semaphore::new(settings.forwards_in_flight_max.clamp(1, Semaphore::MAX_PERMITS)),
             settings,
+            endpoints: ArcSwap::default(),
             targets: ArcSwap::from_pointee(targets),
             ownership,
             recorder,
@@ -163,6 +177,44 @@ impl Dispatch {
     /// Told the references of messages whose delivery ended here, after the commit; lossy.
     pub fn ended(&self) -> broadcast::Receiver<Arc<str>> {
         self.shared.ended.subscribe()
+    }
+
+    /// Hands over deliveries of events that were just committed, under the same terms.
+    pub fn offer_events(&self, fresh: Vec<FreshDelivery>) {
+        for fresh in fresh {
+            let lane = self.shared.lane(&fresh.delivery.target_id);
+            if let (Some(lane), Some(waiting)) = (lane, Waiting::of_fresh(fresh)) {
+                lane.offer(waiting);
+            }
+        }
+    }
+
+    /// Exchanges the targets of endpoints.
+    pub fn set_endpoints(&self, targets: HashMap<String, Arc<Target>>) {
+        self.shared.endpoints.store(Arc::new(targets));
+        self.wake();
+    }
+
+    /// Exchanges some of them: takes `old` out and puts `new` in.
+    pub fn exchange_endpoints(&self, old: &[String], new: Vec<(String, Arc<Target>)>) {
+        let mut targets = HashMap::clone(&self.shared.endpoints.load());
+        for id in old {
+            targets.remove(id);
+        }
+        targets.extend(new);
+        self.set_endpoints(targets);
+    }
+
+    /// Tells one target to look at the table: somebody else has added something, or moved it.
+    pub fn look(&self, target_id: &str) {
+        if let Some(lane) = self.shared.lane(target_id) {
+            lane.look_again();
+        }
+    }
+
+    /// Whether this process sends to `target_id` now.
+    pub fn owns(&self, target_id: &str) -> bool {
+        self.shared.ownership.fence(target_id, self.shared.clock.steady_ms()).is_some()
     }
 
     /// Exchanges the targets; what is on its way to the old ones is finished.
@@ -214,8 +266,11 @@ struct Shared {
     owner: String,
     observer: Observer,
     permits: Semaphore,
+    forward_permits: Semaphore,
     settings: DispatchSettings,
     targets: ArcSwap<Targets>,
+    /// What belongs to endpoints, which change at any time.
+    endpoints: ArcSwap<HashMap<String, Arc<Target>>>,
     ownership: Ownership,
     recorder: Recorder,
     lanes: Mutex<HashMap<String, LaneHandle>>,
@@ -226,11 +281,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// The target named `id`, if there is one.
+    fn target(&self, id: &str) -> Option<Arc<Target>> {
+        self.targets.load().get(id).or_else(|| self.endpoints.load().get(id).cloned())
+    }
+
     /// The lane of a target that is configured and ours, started if need be.
     fn lane(self: &Arc<Self>, target_id: &str) -> Option<LaneHandle> {
         let now_ms = self.clock.steady_ms();
         if self.stop.is_cancelled()
-            || self.targets.load().get(target_id).is_none()
+            || self.target(target_id).is_none()
             || self.ownership.fence(target_id, now_ms).is_none()
         {
             return None;

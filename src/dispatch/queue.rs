@@ -1,16 +1,19 @@
 //! What one target still has to be sent, in memory: the first deliveries of the table's order, ready to go.
 //!
 //! A delivery that is tried again keeps its place and holds up those behind it, so that messages to one robot
-//! arrive in the order they were given. A delivery for a later time holds up nobody. Knows no clock and no table.
+//! arrive in the order they were given. A delivery for a later time holds up nobody. To an endpoint no delivery holds
+//! up another, unless it wants an order within a key (`key_order.rs`). Knows no clock and no table.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::key_order::KeyOrder;
 use crate::domain::delivery::Delivery;
 use crate::domain::member_pace::{Audience, Held};
 use crate::domain::message::Message;
 use crate::domain::retry::Tries;
 use crate::ids::DeliveryId;
+use crate::store::{FreshDelivery, StoredEvent};
 
 /// One delivery that waits.
 #[derive(Clone, Debug)]
@@ -22,6 +25,10 @@ pub(super) struct Waiting {
     pub(super) message: Option<Arc<Message>>,
     /// Whom that is for.
     pub(super) audience: Audience,
+    /// The same, of an event.
+    pub(super) event: Option<Arc<StoredEvent>>,
+    /// What it keeps its order within.
+    pub(super) key: Option<Arc<str>>,
     /// Its tries so far; `None`: to be counted from the table.
     pub(super) tries: Option<Tries>,
     /// Perhaps marked as started in the table, though nothing was sent.
@@ -35,7 +42,13 @@ impl Waiting {
         let tries = (delivery.attempts == 0).then(Tries::default);
         let audience =
             message.as_ref().map_or(Audience::Everybody, |message| Audience::of(&message.recipients));
-        Some(Self { delivery, due_ms, message, audience, tries, marked: false })
+        Some(Self { delivery, due_ms, message, audience, event: None, key: None, tries, marked: false })
+    }
+
+    /// A delivery of an event that was just committed.
+    pub(super) fn of_fresh(fresh: FreshDelivery) -> Option<Self> {
+        let key = fresh.order_key.map(Arc::from);
+        Self::new(fresh.delivery, None).map(|waiting| Self { event: Some(fresh.event), key, ..waiting })
     }
 
     /// Begun before and not finished: it keeps its place.
@@ -45,11 +58,24 @@ impl Waiting {
 
     /// Higher priority first, then in the order in which they were made: ids rise.
     fn place(&self) -> Place {
-        (self.delivery.priority.saturating_neg(), self.delivery.id.clone())
+        let priority = if self.key.is_some() { 0 } else { self.delivery.priority };
+        (priority.saturating_neg(), self.delivery.id.clone())
     }
 }
 
-type Place = (i64, DeliveryId);
+pub(super) type Place = (i64, DeliveryId);
+
+/// What holds up what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// A retry holds up everything behind it.
+    #[default]
+    Whole,
+    /// Nothing holds up anything.
+    Free,
+    /// The first of a key holds up the others of that key.
+    Keys,
+}
 
 /// The deliveries of one target that are in memory.
 #[derive(Debug, Default)]
@@ -57,6 +83,8 @@ pub(super) struct Queue {
     waiting: BTreeMap<Place, Waiting>,
     places: HashMap<DeliveryId, Place>,
     in_flight: HashSet<DeliveryId>,
+    pub(super) order: Order,
+    pub(super) keys: KeyOrder,
 }
 
 impl Queue {
@@ -64,6 +92,9 @@ impl Queue {
     pub(super) fn push(&mut self, waiting: Waiting) {
         let id = waiting.delivery.id.clone();
         if self.in_flight.contains(&id) || self.places.contains_key(&id) {
+            return;
+        }
+        if waiting.key.as_ref().is_some_and(|key| self.keys.is_blocked(key)) {
             return;
         }
         let place = waiting.place();
@@ -91,8 +122,12 @@ impl Queue {
 
     /// Takes the next that may go at `now_ms`; it is in flight until [`Queue::landed`].
     pub(super) fn take_ready(&mut self, now_ms: i64) -> Option<Waiting> {
-        let place = self.first(|waiting| waiting.due_ms <= now_ms)?;
+        let place = match self.order {
+            Order::Keys => self.keys.first(&self.waiting, now_ms)?,
+            Order::Whole | Order::Free => self.first(|waiting| waiting.due_ms <= now_ms)?,
+        };
         let waiting = self.remove(&place)?;
+        self.keys.began(&waiting);
         self.in_flight.insert(waiting.delivery.id.clone());
         Some(waiting)
     }
@@ -141,6 +176,11 @@ impl Queue {
 
     /// When [`Queue::take_ready`] will have something, as far as due times tell.
     pub(super) fn ready_at(&self) -> Option<i64> {
+        match self.order {
+            Order::Whole => {}
+            Order::Free => return self.waiting.values().map(|waiting| waiting.due_ms).min(),
+            Order::Keys => return self.keys.ready_at(&self.waiting),
+        }
         let blocked = self.waiting.values().find(|waiting| waiting.is_retry()).map(|retry| retry.due_ms);
         let until_blocked = self.waiting.values().take_while(|waiting| !waiting.is_retry());
         until_blocked.map(|waiting| waiting.due_ms).chain(blocked).min()
@@ -166,6 +206,21 @@ impl Queue {
     /// It is no longer on its way.
     pub(super) fn landed(&mut self, id: &DeliveryId) {
         self.in_flight.remove(id);
+        self.keys.landed(id);
+    }
+
+    /// A dead letter blocks its key: what waits behind it is left to the table.
+    pub(super) fn block(&mut self, key: &Arc<str>) {
+        self.keys.block(key);
+        let behind: Vec<Place> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.key.as_ref() == Some(key))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in behind {
+            self.remove(&place);
+        }
     }
 
     /// Whether it is here or on its way.
@@ -190,7 +245,7 @@ impl Queue {
             if ready(waiting) {
                 return Some(place.clone());
             }
-            if waiting.is_retry() {
+            if self.order == Order::Whole && waiting.is_retry() {
                 return None;
             }
         }

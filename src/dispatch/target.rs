@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::queue::Order;
+use super::web_target::WebTarget;
 use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{self, Robot};
 use crate::domain::message::Message;
-use crate::domain::outcome::Try;
+use crate::domain::outcome::{Outcome, Try};
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
 
@@ -23,6 +25,8 @@ pub enum TargetKind {
     Robot(Robot),
     /// An app: the platform knows a repetition, and drops without a word what is too much for one member.
     App(App),
+    /// A business system that gets events.
+    Web(Arc<WebTarget>),
 }
 
 /// One configured way out.
@@ -63,11 +67,52 @@ impl Target {
         }
     }
 
+    /// An endpoint, or one address of it.
+    pub fn web(id: impl Into<String>, web: WebTarget, concurrency: usize) -> Self {
+        Self {
+            id: id.into(),
+            kind: TargetKind::Web(Arc::new(web)),
+            retry: RetryPolicy::default(),
+            concurrency,
+            pace: None,
+        }
+    }
+
+    /// The endpoint behind it, if it is one.
+    pub(super) fn web_target(&self) -> Option<&Arc<WebTarget>> {
+        match &self.kind {
+            TargetKind::Web(web) => Some(web),
+            TargetKind::Robot(_) | TargetKind::App(_) => None,
+        }
+    }
+
+    /// Whether nothing is to be sent to it for now.
+    pub(super) fn is_halted(&self) -> bool {
+        self.web_target().is_some_and(|web| web.is_halted())
+    }
+
+    /// What holds up what on the way to it.
+    pub(super) fn order(&self) -> Order {
+        match self.web_target() {
+            None => Order::Whole,
+            Some(web) if web.order().is_some() => Order::Keys,
+            Some(_) => Order::Free,
+        }
+    }
+
     /// Tries once: request number `part` of the message.
     pub(super) async fn deliver(&self, message: &Message, part: usize) -> Try {
         match &self.kind {
             TargetKind::Robot(robot) => robot.deliver(message.part(part)).await,
             TargetKind::App(app) => app.deliver(message.part(part)).await,
+            TargetKind::Web(_) => Try {
+                outcome: Outcome::Refused,
+                http_status: None,
+                errcode: None,
+                error: Some("an endpoint takes no messages".to_owned()),
+                answer: None,
+                response_code: None,
+            },
         }
     }
 
@@ -86,6 +131,7 @@ impl Target {
         match &self.kind {
             TargetKind::Robot(robot) => i64::try_from(robot.attempt_timeout_ms()).unwrap_or(i64::MAX),
             TargetKind::App(app) => i64::try_from(app.attempt_timeout_ms()).unwrap_or(i64::MAX),
+            TargetKind::Web(web) => web.attempt_timeout_ms(),
         }
     }
 }
@@ -108,6 +154,7 @@ impl Targets {
             let (identity, what) = match &target.kind {
                 TargetKind::Robot(robot) => (robot.address().fingerprint(), "robot"),
                 TargetKind::App(app) => (app.identity(), "app"),
+                TargetKind::Web(_) => (target.id.clone(), "endpoint"),
             };
             if let Some(other) = senders.insert(identity, target.id.clone()) {
                 problems

@@ -4,14 +4,20 @@
 //! sockets, tables or clocks.
 
 pub mod api_key;
+pub mod balance;
+pub mod breaker;
 pub mod delivery;
+pub mod endpoint;
 pub mod event;
 pub mod evidence;
+pub mod filter;
 pub mod fold;
 pub mod long_text;
 pub mod member_pace;
 pub mod message;
 pub mod outcome;
 pub mod pace;
+pub mod rate;
+pub mod replay;
 pub mod retry;
 pub mod status;

@@ -41,6 +41,8 @@ pub enum RetryCause {
     NotSent,
     /// The other side answered that it cannot now.
     Busy,
+    /// The other side answered something else than success.
+    Failed,
 }
 
 /// A recipient whom the other side named as not reached.
@@ -86,12 +88,21 @@ pub enum Ending {
     Limited,
     /// The answer did not come.
     AnswerLost,
+    /// Answered, but not with success.
+    Failed,
 }
 
 impl Ending {
     /// Every ending.
-    pub const ALL: [Self; 6] =
-        [Self::Accepted, Self::Refused, Self::NotSent, Self::Busy, Self::Limited, Self::AnswerLost];
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Refused,
+        Self::NotSent,
+        Self::Busy,
+        Self::Limited,
+        Self::AnswerLost,
+        Self::Failed,
+    ];
 
     /// The words in attempts and metrics.
     pub fn as_str(self) -> &'static str {
@@ -102,6 +113,7 @@ impl Ending {
             Self::Busy => "busy",
             Self::Limited => "limited",
             Self::AnswerLost => "answer lost",
+            Self::Failed => "failed",
         }
     }
 
@@ -121,6 +133,7 @@ impl Outcome {
             Self::Refused => Ending::Refused,
             Self::Retry { cause: RetryCause::NotSent, .. } => Ending::NotSent,
             Self::Retry { cause: RetryCause::Busy, .. } => Ending::Busy,
+            Self::Retry { cause: RetryCause::Failed, .. } => Ending::Failed,
             Self::Wait { .. } => Ending::Limited,
             Self::Lost => Ending::AnswerLost,
         }
@@ -159,6 +172,7 @@ mod tests {
             Outcome::Refused,
             Outcome::Retry { cause: RetryCause::NotSent, after_ms: None },
             Outcome::Retry { cause: RetryCause::Busy, after_ms: Some(5) },
+            Outcome::Retry { cause: RetryCause::Failed, after_ms: None },
             Outcome::Wait { rest_ms: 60_000 },
             Outcome::Lost,
         ];

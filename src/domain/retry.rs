@@ -100,7 +100,7 @@ impl Tries {
     #[must_use]
     pub fn and(mut self, ending: Ending) -> Self {
         match ending {
-            Ending::Busy => self.busy += 1,
+            Ending::Busy | Ending::Failed => self.busy += 1,
             Ending::NotSent => self.not_sent += 1,
             Ending::AnswerLost => self.lost += 1,
             Ending::Accepted => self.accepted += 1,
@@ -149,7 +149,9 @@ pub fn next_attempt(
         Outcome::Wait { rest_ms } => {
             Next::Rest { rest_ms: (*rest_ms).clamp(DELAY_MS_MIN, policy.asked_ms_max) }
         }
-        Outcome::Retry { cause: RetryCause::Busy, after_ms } => again(&policy.busy, tries.busy, *after_ms),
+        Outcome::Retry { cause: RetryCause::Busy | RetryCause::Failed, after_ms } => {
+            again(&policy.busy, tries.busy, *after_ms)
+        }
         Outcome::Retry { cause: RetryCause::NotSent, after_ms } => {
             again(&policy.not_sent, tries.not_sent, *after_ms)
         }

@@ -8,8 +8,8 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    audit, channels, deliveries, events, handlers, keys, messages, metrics, platform_addresses, rejections,
-    reload, status, users,
+    audit, channels, deliveries, endpoint_acts, endpoints, events, handlers, keys, messages, metrics,
+    platform_addresses, rejections, reload, replays, schemas, status, users,
 };
 use crate::http::auth::guarded;
 use crate::http::json_body::SendBodies;
@@ -27,6 +27,9 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(rejections::routes())
         .merge(platform_addresses::routes())
         .merge(deliveries::routes())
+        .merge(endpoints::looking())
+        .merge(replays::looking())
+        .merge(schemas::routes())
         .merge(handlers::routes())
         .merge(status::routes())
         .merge(metrics::routes())
@@ -34,6 +37,10 @@ fn api() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
         .merge(guarded(Role::Operator, messages::acting()))
+        .merge(guarded(Role::Operator, endpoint_acts::acting()))
+        .merge(guarded(Role::Operator, replays::acting()))
+        .merge(guarded(Role::Operator, deliveries::acting()))
+        .merge(guarded(Role::Admin, endpoints::configuring()))
         .merge(guarded(
             Role::Admin,
             reload::routes().merge(keys::routes()).merge(audit::routes()).merge(users::routes()),

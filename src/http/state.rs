@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use axum::extract::FromRef;
 
 use crate::clock::Clock;
+use crate::forwarding::Forwarding;
 use crate::http::api::channels::SharedChannels;
 use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
@@ -43,6 +44,8 @@ pub struct HttpState {
     pub tracker: Tracker,
     /// Takes messages to be sent.
     pub messages: Messages,
+    /// Handles endpoints.
+    pub forwarding: Forwarding,
     /// Whether the gateway can work.
     pub health: Health,
     /// What is counted.
@@ -93,6 +96,12 @@ part!(Arc<BTreeMap<String, String>>, state => state.verify_files.clone());
 part!(SharedChannels, state => state.channels.clone());
 part!(Tracker, state => state.tracker.clone());
 part!(Messages, state => state.messages.clone());
+part!(Forwarding, state => state.forwarding.clone());
+part!((Store, Forwarding, Audit), state => (
+    state.store.clone(),
+    state.forwarding.clone(),
+    state.audit.clone(),
+));
 part!(Clock, state => state.clock.clone());
 part!(JsonBodies, state => JsonBodies {
     budget: state.budget.clone(),

@@ -1,10 +1,12 @@
 //! Deliveries: the queue of everything that goes out. `results.rs` moves them on.
 
+use std::collections::HashMap;
+
 use sqlx::any::AnyArguments;
 use sqlx::error::BoxDynError;
 use sqlx::{AnyConnection, Arguments, AssertSqlSafe};
 
-use super::insert::Insert;
+use super::insert::{Insert, placeholders};
 use super::list::List;
 use super::read::Columns;
 use super::{Page, Store, StoreError};
@@ -51,6 +53,9 @@ pub struct DeliveryFilter {
     pub cursor: Option<String>,
 }
 
+/// Events whose deliveries are counted with one statement.
+const COUNTED_AT_ONCE: usize = 100;
+
 const DELIVERIES: Insert = Insert {
     table: "deliveries",
     columns: &[
@@ -69,7 +74,8 @@ const DELIVERIES: Insert = Insert {
     ],
 };
 
-const COLUMNS: &str = "id, target_id, event_id, message_id, run, priority, attempts, state, due_ms, started_ms, \
+/// The columns of [`take`], in its order.
+pub(super) const COLUMNS: &str = "id, target_id, event_id, message_id, run, priority, attempts, state, due_ms, started_ms, \
                        expires_ms, created_ms";
 
 impl Store {
@@ -124,6 +130,24 @@ impl Store {
         let sql = ["SELECT ", COLUMNS, " FROM deliveries WHERE id = ?"].concat();
         let row = self.inner.reader.row(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
         row.as_ref().map(|row| take(&mut Columns::of(row))).transpose()
+    }
+
+    /// How many deliveries each of these events has become; those that became none are left out.
+    pub async fn delivery_counts(&self, events: &[EventId]) -> Result<HashMap<EventId, i64>, StoreError> {
+        let mut counts = HashMap::new();
+        for chunk in events.chunks(COUNTED_AT_ONCE) {
+            let head = "SELECT event_id, COUNT(*) FROM deliveries WHERE event_id IN (";
+            let sql = [head, &placeholders(chunk.len()), ") GROUP BY event_id"].concat();
+            let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(chunk.len() == COUNTED_AT_ONCE);
+            for id in chunk {
+                query = query.bind(id.as_str());
+            }
+            for row in self.inner.reader.rows(query).await? {
+                let mut columns = Columns::of(&row);
+                counts.insert(columns.parse("event id", EventId::parse)?, columns.take()?);
+            }
+        }
+        Ok(counts)
     }
 
     /// A page of deliveries, newest first. It may hold fewer rows than asked for and still have a next one.
@@ -182,7 +206,8 @@ fn bind(delivery: &Delivery, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     to.add(delivery.created_ms)
 }
 
-fn take(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
+/// A row of [`COLUMNS`].
+pub(super) fn take(columns: &mut Columns<'_>) -> Result<Delivery, StoreError> {
     let id = columns.parse("delivery id", DeliveryId::parse)?;
     let target_id = columns.take()?;
     let event_id = columns.parse_optional("event id", EventId::parse)?;

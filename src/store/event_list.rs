@@ -28,7 +28,7 @@ const SLACK_MS: i64 = 60_000;
 
 /// Where an event stands in the list: the order of commits on SQLite, the order of ids on MySQL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Position {
+pub(super) enum Position {
     Seq(i64),
     Id(String),
 }
@@ -278,7 +278,7 @@ impl Store {
 }
 
 impl Position {
-    fn take(engine: Engine, columns: &mut Columns<'_>) -> Result<Self, StoreError> {
+    pub(super) fn take(engine: Engine, columns: &mut Columns<'_>) -> Result<Self, StoreError> {
         Ok(match engine {
             Engine::Sqlite => Self::Seq(columns.take()?),
             Engine::MySql => Self::Id(columns.take()?),
@@ -293,7 +293,7 @@ impl Position {
     }
 
     /// The cursor that goes out.
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         match self {
             Self::Seq(seq) => seq.to_string(),
             Self::Id(id) => id.clone(),

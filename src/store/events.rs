@@ -6,7 +6,8 @@ use bytes::Bytes;
 use sqlx::AssertSqlSafe;
 
 use super::read::Columns;
-use super::{Store, StoreError};
+use super::record::READER;
+use super::{Store, StoreError, width};
 use crate::domain::event::{DedupKey, Event, EventKind, Format};
 use crate::domain::evidence::Evidence;
 use crate::ids::{EventId, MessageId};
@@ -97,6 +98,26 @@ pub(super) const COLUMNS: &str = "id, source, kind, format, reader, corp_id, use
                                   accepted_ms, payload";
 
 impl StoredEvent {
+    /// As it stands in its row, once it is written.
+    pub(super) fn of_new(new: &NewEvent) -> Self {
+        let event = &new.event;
+        let cut =
+            |text: &Option<String>, limit| text.as_deref().map(|text| width::cut(text, limit).to_owned());
+        Self {
+            id: new.id.clone(),
+            source: width::cut(&new.source, width::SOURCE).to_owned(),
+            kind: event.kind.clone(),
+            format: event.format,
+            reader: READER,
+            corp_id: cut(&event.corp_id, width::CORP),
+            user_id: cut(&event.user_id, width::PERSON),
+            external_user_id: cut(&event.external_user_id, width::PERSON),
+            chat_id: cut(&event.chat_id, width::PERSON),
+            accepted_ms: new.accepted_ms,
+            payload: new.payload.clone(),
+        }
+    }
+
     pub(super) fn take(columns: &mut Columns<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             id: columns.parse("event id", EventId::parse)?,

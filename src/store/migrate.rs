@@ -24,6 +24,10 @@ const MIGRATIONS: &[Migration] = &[
         mysql: include_str!("migrations/mysql/0002_sending.sql"),
     },
     Migration {
+        sqlite: include_str!("migrations/sqlite/0003_endpoints.sql"),
+        mysql: include_str!("migrations/mysql/0003_endpoints.sql"),
+    },
+    Migration {
         sqlite: include_str!("migrations/sqlite/0004_alerts.sql"),
         mysql: include_str!("migrations/mysql/0004_alerts.sql"),
     },

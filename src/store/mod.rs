@@ -11,6 +11,7 @@ mod card_codes;
 mod connect;
 mod counts;
 mod deliveries;
+mod endpoints;
 mod engine;
 mod erase;
 mod error;
@@ -28,12 +29,17 @@ mod messages;
 mod migrate;
 mod mysql_writer;
 mod name_list;
+mod order;
 mod page;
 mod purge;
 mod read;
 mod record;
+mod redeliver;
 mod rejections;
+mod replays;
 mod results;
+mod routing;
+mod sent_bodies;
 mod settings;
 mod shards;
 mod spool_file;
@@ -46,6 +52,7 @@ pub use audit::{AuditFilter, AuditRow};
 pub use card_codes::CardCode;
 pub use counts::{COUNT_MAX, StoreCounts};
 pub use deliveries::{DeliveryFilter, DeliveryResult};
+pub use endpoints::{EndpointChange, EndpointRow};
 pub use engine::Engine;
 pub use erase::EvidencePlace;
 pub use error::StoreError;
@@ -53,9 +60,13 @@ pub use events::{EventFilter, NewEvent, Recorded, StoredEvent};
 pub use keys::{ApiKeyRow, Role};
 pub use links::TrackedLink;
 pub use messages::{AddedMessage, MessageFilter, NewMessage};
+pub use order::KeyQueue;
 pub use page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX, Page};
 pub use purge::{Purge, Purged};
+pub use redeliver::ByHand;
 pub use rejections::{Rejection, RejectionFilter};
+pub use replays::ReplayStep;
+pub use routing::{FreshDelivery, ReadBody, SETTLED_MS, TakeFresh};
 pub use settings::{Durability, StoreSettings};
 pub use shards::{Fence, SHARDS, Shard, shard_of};
 pub use spool_file::{SpoolFile, SpoolSize};
@@ -66,14 +77,16 @@ use std::time::Duration;
 
 use connect::Connector;
 use event_index::{EventIndex, IndexEvents};
-use mysql_writer::MySqlWriter;
+use mysql_writer::{MySqlWriter, Prepare};
 use read::Reader;
+use routing::Routing;
 use sqlite_writer::SqliteWriter;
 use sqlx::AnyPool;
 use tokio::task::JoinHandle;
 use write::{Lane, Write};
 
 use crate::clock::Clock;
+use crate::ids::IdMaker;
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,6 +101,8 @@ struct Inner {
     reader: Reader,
     writer: Mutex<Option<Writer>>,
     index: Arc<EventIndex>,
+    routing: Arc<Routing>,
+    ids: IdMaker,
     clock: Clock,
     /// Held as long as the file is open.
     file_lock: Mutex<Option<File>>,
@@ -105,12 +120,13 @@ impl Store {
     ///
     /// On MySQL it moves the steady scale of `clock` to the database's time, which all replicas share. If the
     /// settings allow it, a server that cannot be reached is prepared when it can.
-    pub async fn open(settings: &StoreSettings, clock: Clock) -> Result<Self, StoreError> {
+    pub async fn open(settings: &StoreSettings, clock: Clock, ids: IdMaker) -> Result<Self, StoreError> {
         let connector = Connector::new(settings)?;
         let engine = connector.engine;
         let pool = connector.pool(settings.connections_max);
         let statement_timeout = Duration::from_millis(settings.statement_timeout_ms);
         let index = Arc::new(EventIndex::new(engine));
+        let routing = Arc::new(Routing::new(engine, clock.clone(), ids.clone()));
         let (mut file_lock, mut writer_task) = (None, None);
         let writer = match engine {
             Engine::Sqlite => {
@@ -119,13 +135,14 @@ impl Store {
                 let mut conn = connector.writer().await?;
                 migrate::migrate(engine, &mut conn).await?;
                 index.load(&mut conn).await?;
+                routing.load(&mut conn).await?;
                 let (writer, task) = SqliteWriter::start(connector.clone(), conn, Arc::clone(&index));
                 writer_task = Some(task);
                 Writer::Sqlite(writer)
             }
             Engine::MySql => {
-                let writer =
-                    MySqlWriter::new(connector.clone(), pool.clone(), statement_timeout, clock.clone());
+                let prepare = Prepare { clock: clock.clone(), routing: Arc::clone(&routing) };
+                let writer = MySqlWriter::new(connector.clone(), pool.clone(), statement_timeout, prepare);
                 match writer.prepare().await {
                     Err(error @ StoreError::Unavailable(_)) if settings.may_be_away => {
                         tracing::error!(%error, "the database is away; callbacks go to the spool");
@@ -140,6 +157,8 @@ impl Store {
                 connector,
                 reader: Reader::new(pool.clone(), statement_timeout),
                 pool,
+                routing,
+                ids,
                 writer: Mutex::new(Some(writer)),
                 index,
                 clock,

@@ -13,6 +13,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Executor};
 use tokio::sync::Mutex;
 
 use super::connect::Connector;
+use super::routing::Routing;
 use super::write::{Lane, Write};
 use super::{Engine, StoreError, engine, migrate};
 use crate::clock::Clock;
@@ -20,6 +21,15 @@ use crate::sabotage::{self, Protection};
 
 /// Tries of a transaction that others got in the way of.
 const TRIES_MAX: u32 = 4;
+
+/// What is brought up to date when the server is reached for the first time.
+#[derive(Clone, Debug)]
+pub(super) struct Prepare {
+    /// Moved to the server's time.
+    pub(super) clock: Clock,
+    /// Learns who wants events.
+    pub(super) routing: Arc<Routing>,
+}
 
 /// The way into MySQL.
 #[derive(Clone, Debug)]
@@ -29,7 +39,7 @@ pub(super) struct MySqlWriter {
     /// The connection of the groups of events, while nothing is wrong with it.
     events: Arc<Mutex<Option<AnyConnection>>>,
     statement_timeout: Duration,
-    clock: Clock,
+    prepare: Prepare,
     /// The schema is up to date and the clock stands on the server's time.
     prepared: Arc<AtomicBool>,
 }
@@ -40,9 +50,9 @@ impl MySqlWriter {
         connector: Connector,
         pool: AnyPool,
         statement_timeout: Duration,
-        clock: Clock,
+        prepare: Prepare,
     ) -> Self {
-        Self { connector, pool, events: Arc::default(), statement_timeout, clock, prepared: Arc::default() }
+        Self { connector, pool, events: Arc::default(), statement_timeout, prepare, prepared: Arc::default() }
     }
 
     /// Reaches the server for the first time; does nothing when that was done.
@@ -56,7 +66,8 @@ impl MySqlWriter {
         }
         let mut conn = self.connector.writer().await?;
         migrate::migrate(Engine::MySql, &mut conn).await?;
-        self.clock.anchor_steady(engine::mysql_now_ms(&mut conn).await?);
+        self.prepare.clock.anchor_steady(engine::mysql_now_ms(&mut conn).await?);
+        self.prepare.routing.load(&mut conn).await?;
         *place = Some(conn);
         self.prepared.store(true, Ordering::Release);
         Ok(())

@@ -10,13 +10,15 @@ use super::read::Columns;
 use super::write::Write;
 use super::{Store, StoreError, ids, name_list};
 use crate::domain::status::Status;
-use crate::ids::{AuditId, EvidenceId, MessageId, RejectionId};
+use crate::ids::{AuditId, DeliveryId, EvidenceId, MessageId, RejectionId};
 
 /// What can be deleted by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purge {
     /// Events; deduplication remembers by them, so never before 8 days.
     Events,
+    /// Finished deliveries of events, with their attempts.
+    Deliveries,
     /// Finished messages with their deliveries, attempts, references and evidence.
     Messages,
     /// Evidence of messages that we do not have: other systems report on theirs.
@@ -53,6 +55,7 @@ impl Store {
                 let before_ms = before_ms.min(remembered_ms);
                 self.write(PurgeEvents { before_ms, index: Arc::clone(&self.inner.index) }).await
             }
+            Purge::Deliveries => self.write(PurgeDeliveries { before_ms }).await,
             Purge::Messages => self.write(PurgeMessages { before_ms }).await,
             Purge::Evidence => self.write(PurgeEvidence { before_ms }).await,
             Purge::Rejections => {
@@ -99,6 +102,35 @@ impl Write for PurgeEvents {
         if purged.rows > 0 {
             self.index.forget();
         }
+    }
+}
+
+/// Deletes finished deliveries of events with everything that stands for them.
+struct PurgeDeliveries {
+    before_ms: i64,
+}
+
+impl Write for PurgeDeliveries {
+    type Output = Purged;
+
+    async fn run(&self, conn: &mut AnyConnection) -> Result<Purged, StoreError> {
+        let query = sqlx::query(
+            "SELECT id FROM deliveries WHERE id < ? AND event_id IS NOT NULL AND due_ms IS NULL ORDER BY id LIMIT ?",
+        )
+        .bind(ids::first_at(DeliveryId::PREFIX, self.before_ms))
+        .bind(SLICE);
+        let rows = conn.fetch_all(query).await?;
+        for row in &rows {
+            let id: String = Columns::of(row).take()?;
+            for statement in [
+                "DELETE FROM attempts WHERE delivery_id = ?",
+                "DELETE FROM delivery_bodies WHERE delivery_id = ?",
+                "DELETE FROM deliveries WHERE id = ?",
+            ] {
+                conn.execute(sqlx::query(statement).bind(id.as_str())).await?;
+            }
+        }
+        Ok(Purged { rows: rows.len() as u64, more: i64::try_from(rows.len()) == Ok(SLICE) })
     }
 }
 

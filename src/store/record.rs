@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyArguments;
@@ -19,6 +20,7 @@ use super::evidence::insert_evidence;
 use super::insert::{Insert, ROWS_AT_ONCE, placeholders, statement_rows};
 use super::key_memory::Known;
 use super::read::Columns;
+use super::routing::{FreshDelivery, Routing};
 use super::write::{Lane, Write};
 use super::{Engine, NewEvent, Recorded, Store, StoreError, width};
 use crate::domain::event::DedupKey;
@@ -26,7 +28,7 @@ use crate::ids::EventId;
 use crate::sabotage::{self, Protection};
 
 /// The version of `wecom::event::read` that types events now.
-const READER: i64 = 1;
+pub(super) const READER: i64 = 1;
 
 const EVENTS: Insert = Insert {
     table: "events",
@@ -83,8 +85,14 @@ impl Store {
         range: Range<usize>,
         ask: Ask,
     ) -> Result<Vec<Recorded>, StoreError> {
-        let work =
-            RecordEvents { group: Arc::clone(group), range, ask, index: Arc::clone(&self.inner.index) };
+        let work = RecordEvents {
+            group: Arc::clone(group),
+            range,
+            ask,
+            index: Arc::clone(&self.inner.index),
+            routing: Arc::clone(&self.inner.routing),
+            unrouted: AtomicBool::new(false),
+        };
         Ok(self.write_in(Lane::Events, work).await?.answers)
     }
 }
@@ -103,12 +111,16 @@ struct RecordEvents {
     range: Range<usize>,
     ask: Ask,
     index: Arc<EventIndex>,
+    routing: Arc<Routing>,
+    /// It was said to be one statement: there is nobody to route to.
+    unrouted: AtomicBool,
 }
 
-/// What became of the range, in its order, and which of it were inserted.
+/// What became of the range, in its order, which of it were inserted, and the deliveries they became.
 struct Outcome {
     answers: Vec<Recorded>,
     inserted: Vec<usize>,
+    deliveries: Mutex<Vec<FreshDelivery>>,
 }
 
 impl Write for RecordEvents {
@@ -145,18 +157,25 @@ impl Write for RecordEvents {
             inserted.sort_unstable();
         }
         self.insert(conn, events, &inserted).await?;
-        Ok(Outcome { answers, inserted })
+        let deliveries = self.route(conn, events, &inserted).await?;
+        Ok(Outcome { answers, inserted, deliveries: Mutex::new(deliveries) })
     }
 
     fn is_one_statement(&self) -> bool {
         let events = self.group.get(self.range.clone()).unwrap_or_default();
-        events.len() <= ROWS_AT_ONCE && events.iter().all(|event| event.evidence.is_empty())
+        let is_one = events.len() <= ROWS_AT_ONCE
+            && events.iter().all(|event| event.evidence.is_empty())
+            && self.routing.is_idle();
+        self.unrouted.store(is_one, Ordering::Relaxed);
+        is_one
     }
 
     fn committed(&self, outcome: &Outcome) {
         let events = self.group.get(self.range.clone()).unwrap_or_default();
         let written = outcome.inserted.iter().filter_map(|&at| events.get(at));
         self.index.remember(written.map(|event| (key(event), &event.id)));
+        let mut deliveries = outcome.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        self.routing.tell(std::mem::take(&mut *deliveries));
     }
 }
 
@@ -191,6 +210,22 @@ impl RecordEvents {
 
     fn asks(&self) -> bool {
         self.ask == Ask::Always || self.index.engine() == Engine::Sqlite
+    }
+
+    /// Adds the deliveries of what was inserted, in the order in which it was accepted.
+    async fn route(
+        &self,
+        conn: &mut AnyConnection,
+        events: &[NewEvent],
+        inserted: &[usize],
+    ) -> Result<Vec<FreshDelivery>, StoreError> {
+        if self.unrouted.swap(false, Ordering::Relaxed) || self.routing.is_idle() || inserted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut accepted = inserted.to_vec();
+        accepted.sort_unstable();
+        let rows: Vec<&NewEvent> = accepted.into_iter().filter_map(|at| events.get(at)).collect();
+        self.routing.route(conn, &rows).await
     }
 
     async fn insert(

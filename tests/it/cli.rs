@@ -22,7 +22,7 @@ fn help_names_every_command_and_no_secret() {
     for (command, subcommands) in [
         ("codec", &["seal", "open", "sign", "verify"][..]),
         ("key", &["new", "list", "revoke"]),
-        ("dev", &["callback", "receiver", "wecom"]),
+        ("dev", &["callback", "post", "receiver", "wecom"]),
     ] {
         for subcommand in subcommands {
             assert_no_secret(&desk.run(&[command, subcommand, "--help"]).ok());

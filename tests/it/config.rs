@@ -292,7 +292,7 @@ fn no_secret_is_shown() {
         ("WECHAT_BOT_WEBHOOK_URL", "c4nary-robot"),
         ("WECHAT_BOT_SECRET", "c4nary"),
         ("GATEWAY_API_KEYS", "c4nary-c4nary-c4nary, c4nary-c4nary-c4nary"),
-        ("GATEWAY_MASTER_KEY", "c4nary-c4nary"),
+        ("GATEWAY_MASTER_KEY", "c4nary-c4nary-c4nary"),
         ("DATABASE_URL", "mysql://u:c4nary@h/d"),
         ("REDIS_URL", "redis://:c4nary@h"),
     ]);

@@ -11,7 +11,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "databases: {}",
         &[
-            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, spool, redis, auth, channels, limits, logging, retention, alerts, endpoints",
+            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, spool, redis, auth, channels, limits, logging, retention, alerts, outbound, endpoints",
         ],
     ),
     (
@@ -82,7 +82,9 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ),
     (
         "endpoints: [{url: x}]",
-        &["n.yaml:1:12: endpoints: this version delivers to no endpoints yet; leave the list empty"],
+        &[
+            "n.yaml:1:13: endpoints[0].name: should have letters, digits, `_`, `-` and `.`, at most 64 of them",
+        ],
     ),
     (
         "channels: {'a b': {}}",

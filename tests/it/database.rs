@@ -60,7 +60,7 @@ impl Database {
 
     /// Opens the store.
     pub(crate) async fn open(&self) -> Store {
-        Store::open(&self.settings(), self.clock.clone()).await.expect("the store opens")
+        Store::open(&self.settings(), self.clock.clone(), self.ids.clone()).await.expect("the store opens")
     }
 
     /// A connection beside the store, to look at rows or to spoil them.

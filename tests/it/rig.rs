@@ -84,12 +84,13 @@ impl Rig {
         let store = database.open().await;
         let mut channels: HashMap<String, SendChannel> = targets
             .iter()
-            .map(|target| {
+            .filter_map(|target| {
                 let kind = match &target.kind {
                     TargetKind::Robot(robot) => SendChannel::Robot(robot.clone()),
                     TargetKind::App(app) => SendChannel::App(app.clone()),
+                    TargetKind::Web(_) => return None,
                 };
-                (target.id.clone(), kind)
+                Some((target.id.clone(), kind))
             })
             .collect();
         channels.insert("off".to_owned(), SendChannel::Disabled);

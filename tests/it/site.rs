@@ -12,7 +12,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wecom_gateway::clock::Clock;
 use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Targets};
+use wecom_gateway::endpoint::guard::{Guard, GuardRules};
+use wecom_gateway::endpoint::http::{WebClient, WebSettings};
 use wecom_gateway::entropy::Entropy;
+use wecom_gateway::forwarding::{Forwarding, ForwardingParts};
 use wecom_gateway::http::api::channels::ChannelFacts;
 use wecom_gateway::http::api::keys::KeyMaker;
 use wecom_gateway::http::api::reload::{ReloadOrder, ReloadOrders};
@@ -35,6 +38,7 @@ use wecom_gateway::secret::Secret;
 use wecom_gateway::source::{SourceSettings, Sources};
 use wecom_gateway::store::{Engine, Store, StoreSettings};
 use wecom_gateway::tracker::{Hooks, Tracker};
+use wecom_gateway::vault::Vault;
 
 use crate::database::Database;
 
@@ -132,7 +136,7 @@ impl Site {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let ids = IdMaker::new(clock.clone(), entropy.clone());
         let settings = StoreSettings::new(Secret::new(database.url.clone()));
-        let store = Store::open(&settings, clock.clone()).await.expect("the store opens");
+        let store = Store::open(&settings, clock.clone(), ids.clone()).await.expect("the store opens");
         let (orders, reload) = ReloadOrders::channel();
         let state = state(&setup, &store, &clock, &entropy, &ids, orders);
         let (health, metrics) = (state.health.clone(), state.metrics.clone());
@@ -213,6 +217,8 @@ fn state(
         observer: wecom_gateway::dispatch::Observer::default(),
     };
     let dispatch = Dispatch::start(parts, Targets::default(), DispatchSettings::default());
+    let intake = Intake::start(store.clone(), IntakeLimits::default(), clock.clone());
+    let forwarding = forwarding(store, &dispatch, &intake, clock, entropy, ids);
     let channels = HashMap::from([
         ("bot".to_owned(), SendChannel::Robot(crate::robot::robot_at("http://127.0.0.1:9/?key=none"))),
         ("off".to_owned(), SendChannel::Disabled),
@@ -226,7 +232,8 @@ fn state(
             started_ms: clock.wall_ms(),
         },
         store: store.clone(),
-        intake: Intake::start(store.clone(), IntakeLimits::default(), clock.clone()),
+        intake,
+        forwarding,
         sources: Arc::new(ArcSwap::from_pointee(Sources::build(setup.sources.clone()).expect("sources"))),
         channels: Arc::new(ArcSwap::from_pointee(vec![channel("bot", true), channel("app", false)])),
         messages: Messages::new(
@@ -251,6 +258,27 @@ fn state(
         limits: setup.limits.clone(),
         clock: clock.clone(),
     }
+}
+
+fn forwarding(
+    store: &Store,
+    dispatch: &Dispatch,
+    intake: &Intake,
+    clock: &Clock,
+    entropy: &Entropy,
+    ids: &IdMaker,
+) -> Forwarding {
+    let guard = Guard::new(GuardRules::default());
+    Forwarding::new(ForwardingParts {
+        store: store.clone(),
+        dispatch: dispatch.clone(),
+        intake: intake.clone(),
+        client: WebClient::new(WebSettings::default(), guard).expect("a client"),
+        vault: Vault::new(&Secret::new("the master key of the tests"), entropy.clone()),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        entropy: entropy.clone(),
+    })
 }
 
 fn channel(name: &str, sends: bool) -> ChannelFacts {

@@ -10,7 +10,7 @@ use crate::database::{Database, on_both};
 use crate::intake::event;
 
 async fn open(database: &Database, settings: &StoreSettings) -> Result<Store, StoreError> {
-    Store::open(settings, database.clock.clone()).await
+    Store::open(settings, database.clock.clone(), database.ids.clone()).await
 }
 
 on_both! {
@@ -116,12 +116,14 @@ async fn sqlite_flushes_each_commit_unless_told_otherwise() {
 async fn mysql_that_does_not_flush_each_commit_is_refused() {
     let server = crate::mariadb::Server::start(&["--innodb-flush-log-at-trx-commit=2"]).await;
     let clock = wecom_gateway::clock::Clock::system();
+    let ids = wecom_gateway::ids::IdMaker::new(clock.clone(), wecom_gateway::entropy::Entropy::system());
     let strict = StoreSettings::new(Secret::new(server.url("gateway")));
-    let refused = Store::open(&strict, clock.clone()).await.expect_err("commits are not flushed");
+    let refused =
+        Store::open(&strict, clock.clone(), ids.clone()).await.expect_err("commits are not flushed");
     assert!(matches!(&refused, StoreError::Unsafe(reason) if reason.contains("= 2")), "{refused}");
     let relaxed = StoreSettings { durability: Durability::Relaxed, ..strict.clone() };
-    Store::open(&relaxed, clock.clone()).await.expect("relaxed accepts it").close().await;
+    Store::open(&relaxed, clock.clone(), ids.clone()).await.expect("relaxed accepts it").close().await;
 
     server.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1").await;
-    Store::open(&strict, clock).await.expect("now it is safe").close().await;
+    Store::open(&strict, clock, ids).await.expect("now it is safe").close().await;
 }

@@ -29,7 +29,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let client = client()?;
     let mut tries = Tries { out, wrong: 0 };
-    tries.note("database", database(config, clock.clone()).await)?;
+    tries.note("database", database(config, clock.clone(), entropy.clone()).await)?;
     for channel in config.channels.iter().filter(|channel| channel.enabled) {
         let sending = format!("{} sending", channel.name);
         match &channel.kind {
@@ -94,9 +94,9 @@ fn client() -> Result<reqwest::Client, CommandError> {
         .map_err(|error| CommandError::Failed(format!("the HTTP client cannot start: {}", why(error))))
 }
 
-async fn database(config: &Config, clock: Clock) -> Finding {
+async fn database(config: &Config, clock: Clock, entropy: Entropy) -> Finding {
     let shown = without_password(config.database.url.expose());
-    match migrate::open(config, clock).await {
+    match migrate::open(config, clock, entropy).await {
         Ok(store) => {
             let answer = store.ping().await;
             store.close().await;

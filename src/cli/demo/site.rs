@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::app::{Gateway, Running};
 use crate::cli::dev::platform::{Caller, Platform};
+use crate::cli::dev::receiver::Receiver;
 use crate::cli::dev::wecom::FakeWecom;
 use crate::clock::Clock;
 use crate::config::ConfigFile;
@@ -35,6 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Site {
     gateway: Running,
     fake: FakeWecom,
+    pub(super) receiver: Receiver,
     client: reqwest::Client,
     pub(super) caller: Caller,
     pub(super) platform: Platform,
@@ -55,6 +57,7 @@ impl Site {
         fake.add_robot(ROBOT_KEY);
         fake.add_robot(BURST_KEY);
         fake.add_app(CORP_ID, SECRET);
+        let receiver = Receiver::start(any_port).await?;
 
         let file = folder.join("notification.yaml");
         std::fs::write(&file, configuration(&fake))?;
@@ -64,13 +67,14 @@ impl Site {
         let caller = Caller::new(clock.clone())?;
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let platform = Platform::new(TOKEN, AES_KEY, CORP_ID)?;
-        Ok(Self { gateway, fake, client, caller, platform, clock, entropy })
+        Ok(Self { gateway, fake, receiver, client, caller, platform, clock, entropy })
     }
 
     /// Stops both.
     pub(super) async fn stop(self) {
         self.gateway.stop().await;
         self.fake.stop().await;
+        self.receiver.stop().await;
     }
 
     /// `http://…` and `path`.
@@ -126,6 +130,7 @@ fn configuration(fake: &FakeWecom) -> String {
         "# Written by `wecom-gateway demo`.\n\
          service: {{ environment: development }}\n\
          webhook: {{ host: 127.0.0.1, port: 0 }}\n\
+         auth: {{ master_key: a-key-for-the-demonstration-only }}\n\
          database: {{ url: 'sqlite:{FOLDER}/gateway.db' }}\n\
          channels:\n\
          \x20 wechat_api:\n\

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::console::Console;
+use super::forward;
 use super::sending;
 use super::site::{AES_KEY, AGENT_ID, CORP_ID, FOLDER, Site, TOKEN};
 use crate::cli::dev::platform::{Forgery, PlatformAnswer};
@@ -37,8 +38,10 @@ pub(super) async fn show(site: &Site, console: &mut Console<'_>) -> anyhow::Resu
     let message = send_message(site, console).await?;
     follow(site, console, &message).await?;
     sending::show(site, console).await?;
+    forward::show(site, console).await?;
     console.title(
-        "Done: verified, decrypted, stored before the answer, folded, refused with a reason, sent, paced, tracked.",
+        "Done: verified, decrypted, stored before the answer, folded, refused with a reason, sent, paced, tracked, \
+         forwarded.",
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod callback;
 pub mod listener;
 pub mod platform;
+pub mod post;
 pub mod receiver;
 pub mod samples;
 pub mod wecom;
@@ -21,8 +22,10 @@ pub enum DevCommand {
     Wecom(wecom::WecomArgs),
     /// Send callbacks to a gateway as the platform would, or forged.
     Callback(callback::CallbackArgs),
-    /// A receiver that prints every request and answers 200.
+    /// A business system that prints what arrives, checks signatures, and misbehaves on request.
     Receiver(receiver::ReceiverArgs),
+    /// Post signed events to a receiver in a loop, without a gateway.
+    Post(post::PostArgs),
 }
 
 /// Plays it until it ends or is interrupted.
@@ -31,6 +34,7 @@ pub async fn run(command: DevCommand) -> anyhow::Result<()> {
         DevCommand::Wecom(args) => wecom::run(args).await,
         DevCommand::Callback(args) => callback::run(args).await,
         DevCommand::Receiver(args) => receiver::run(args).await,
+        DevCommand::Post(args) => post::run(args).await,
     }
 }
 

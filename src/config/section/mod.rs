@@ -180,6 +180,13 @@ impl<'e> Section<'_, 'e> {
         }
     }
 
+    /// `text`, a part of the value of `key`, with its variables replaced.
+    pub(super) fn expanded(&mut self, key: &str, text: String, place: Place) -> String {
+        let scalar = self.expand(key, text, place, true);
+        self.report_unset(key, &scalar);
+        scalar.text
+    }
+
     /// Adds a warning, a whole sentence.
     pub(super) fn warn(&mut self, sentence: String) {
         self.reading.warnings.push(sentence);

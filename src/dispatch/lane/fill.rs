@@ -2,12 +2,15 @@
 //! offers in between.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::super::attempt;
 use super::super::queue::Waiting;
 use super::super::target::Target;
 use super::crowd;
 use super::{Crowd, Lane, NO_LIMIT};
+use crate::domain::delivery::DeliveryState;
+use crate::domain::endpoint::OnDead;
 use crate::domain::pace::Pace;
 use crate::store::{Engine, Fence, StoreError};
 
@@ -16,6 +19,13 @@ const LOOKAHEAD_MS: i64 = 60_000;
 
 /// A target whose next delivery is far ahead is looked at again after this: another replica may add one.
 const LOOK_AGAIN_MS: i64 = 5_000;
+
+/// Between two reads of a table that has more than memory holds, where nothing in memory is due.
+const REFILL_MS: i64 = 200;
+
+/// Keys of one endpoint in memory, and deliveries of each.
+const KEYS_MAX: usize = 256;
+const OF_KEY_MAX: usize = 16;
 
 impl Lane {
     /// Brings memory up to what the table and the offers say.
@@ -30,16 +40,19 @@ impl Lane {
                 return Ok(()); // What an earlier ownership began must end first.
             }
             self.queue.clear();
+            self.queue.order = target.order();
             self.pace = self.rebuilt_pace(target, now_ms).await?;
             self.crowd = if target.paces_members() {
                 Some(Crowd::rebuilt(&self.shared, target, now_ms).await?)
             } else {
                 None
             };
-            self.read_table(target, fence, now_ms).await?;
+            self.after_key = None;
+            self.read(target, fence, now_ms).await?;
             self.fence = Some(fence);
         }
         self.table_has_more |= self.signal.take_more();
+        self.queue.order = target.order();
         while let Ok(waiting) = self.offers.try_recv() {
             self.take_offer(waiting);
         }
@@ -51,9 +64,54 @@ impl Lane {
             Some(_) if self.table_has_more => self.queue.len() < target.queue_max() / 2,
             _ => self.queue.is_empty(),
         };
-        if wanted && (has_room || (told && others_add)) {
-            self.read_table(target, fence, now_ms).await?;
+        // What is due now may stand behind what memory holds for later.
+        let is_short = target.web_target().is_some()
+            && now_ms >= self.refill_after_ms
+            && self.queue.ready_at().is_none_or(|ready_ms| ready_ms > now_ms);
+        if wanted && (has_room || is_short || (told && others_add)) {
+            self.refill_after_ms = now_ms.saturating_add(REFILL_MS);
+            self.read(target, fence, now_ms).await?;
         }
+        Ok(())
+    }
+
+    async fn read(&mut self, target: &Target, fence: Fence, now_ms: i64) -> Result<(), StoreError> {
+        match target.web_target().and_then(|web| web.order()) {
+            Some(order) => self.read_keys(order.on_dead).await,
+            None => self.read_table(target, fence, now_ms).await,
+        }
+    }
+
+    /// Reads the first deliveries of the next keys.
+    async fn read_keys(&mut self, on_dead: OnDead) -> Result<(), StoreError> {
+        let begun_at = self.after_key.take();
+        if begun_at.is_none() {
+            self.queue.keys.unblock_all();
+        }
+        let store = &self.shared.store;
+        let queues = store.key_queues(&self.target_id, begun_at.as_deref(), KEYS_MAX, OF_KEY_MAX).await?;
+        let mut is_all = begun_at.is_none() && queues.len() < KEYS_MAX;
+        if queues.len() == KEYS_MAX {
+            self.after_key = queues.last().map(|queue| queue.key.clone());
+        }
+        for queue in queues {
+            is_all &= queue.deliveries.len() < OF_KEY_MAX;
+            let key: Arc<str> = queue.key.as_str().into();
+            for delivery in queue.deliveries {
+                if delivery.due_ms.is_none() {
+                    if delivery.state == DeliveryState::Dead && on_dead == OnDead::Block {
+                        self.queue.block(&key);
+                        break;
+                    }
+                    store.release_order(&self.target_id, &queue.key, &delivery.id).await?;
+                    continue;
+                }
+                if let Some(waiting) = Waiting::new(delivery, None) {
+                    self.queue.push(Waiting { key: Some(Arc::clone(&key)), ..waiting });
+                }
+            }
+        }
+        self.table_has_more = !is_all;
         Ok(())
     }
 

@@ -46,6 +46,12 @@ impl LaneHandle {
         self.signal.ring.notify_one();
     }
 
+    /// Tells it that the table has something that memory does not.
+    pub(in crate::dispatch) fn look_again(&self) {
+        self.signal.more.store(true, Ordering::Release);
+        self.signal.ring.notify_one();
+    }
+
     /// Tells it to look at the clock.
     pub(in crate::dispatch) fn wake(&self) {
         self.signal.ring.notify_one();

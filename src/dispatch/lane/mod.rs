@@ -16,6 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::Shared;
 use super::attempt::{self, Ended, STORE_RETRY_MS, Then};
+use super::forward;
 use super::queue::{Queue, Waiting};
 use super::target::{QUEUE_MAX, Target};
 use crate::domain::pace::{Pace, PaceLimit};
@@ -50,6 +51,10 @@ pub(super) struct Lane {
     tasks: HashMap<Id, (DeliveryId, bool)>,
     table_has_more: bool,
     look_after_ms: i64,
+    /// Not read again for those that are due sooner than what is in memory.
+    refill_after_ms: i64,
+    /// The last key that was read of an endpoint with an order.
+    after_key: Option<String>,
 }
 
 impl Lane {
@@ -69,6 +74,8 @@ impl Lane {
             tasks: HashMap::new(),
             table_has_more: false,
             look_after_ms: i64::MIN,
+            refill_after_ms: i64::MIN,
+            after_key: None,
         };
         (handle, lane)
     }
@@ -88,7 +95,7 @@ impl Lane {
     /// Begins what can be begun; when to look again, steady ms.
     async fn turn(&mut self) -> Option<i64> {
         let now_ms = self.shared.clock.steady_ms();
-        let target = self.shared.targets.load().get(&self.target_id);
+        let target = self.shared.target(&self.target_id).filter(|target| !target.is_halted());
         let ours = target.and_then(|target| {
             // A lease that ends before the answer could come is no basis for a request.
             let until_ms = now_ms.saturating_add(target.attempt_timeout_ms());
@@ -106,7 +113,9 @@ impl Lane {
         }
         let expires_ms = self.expire(fence);
         let ready_ms = self.begin(&target, fence, now_ms);
-        [expires_ms, ready_ms].into_iter().flatten().min()
+        let refill_ms = self.table_has_more.then_some(self.refill_after_ms);
+        let refill_ms = refill_ms.filter(|at_ms| target.web_target().is_some() && *at_ms > now_ms);
+        [expires_ms, ready_ms, refill_ms].into_iter().flatten().min()
     }
 
     /// Ends what expired while it waited; when the next will, steady ms.
@@ -131,7 +140,11 @@ impl Lane {
             if sending >= target.concurrency {
                 return None;
             }
-            let waiting = match self.next(now_ms) {
+            let gate_ms = target.web_target().map_or(i64::MIN, |web| web.ready_at_ms());
+            if gate_ms == i64::MAX {
+                return None; // A probe is on its way.
+            }
+            let waiting = match self.next(now_ms, gate_ms) {
                 Ok(waiting) => waiting,
                 Err(look_at_ms) => return look_at_ms,
             };
@@ -140,16 +153,23 @@ impl Lane {
             if let Some(crowd) = &mut self.crowd {
                 crowd.begin(&id, waiting.audience.clone());
             }
-            let sent = attempt::send(Arc::clone(&self.shared), Arc::clone(target), waiting, fence);
-            let task = self.under_way.spawn(sent);
+            let (shared, target) = (Arc::clone(&self.shared), Arc::clone(target));
+            let task = match target.web_target().cloned() {
+                Some(web) => {
+                    web.begin(shared.clock.steady_us());
+                    self.under_way.spawn(forward::send(shared, target, web, waiting, fence))
+                }
+                None => self.under_way.spawn(attempt::send(shared, target, waiting, fence)),
+            };
             self.tasks.insert(task.id(), (id, true));
         }
     }
 
-    /// The next that may leave now; else when to look again, steady ms, if an answer need not come first.
-    fn next(&mut self, now_ms: i64) -> Result<Waiting, Option<i64>> {
+    /// The next that may leave now, and not before `gate_ms`; else when to look again, steady ms, if an answer need
+    /// not come first.
+    fn next(&mut self, now_ms: i64, gate_ms: i64) -> Result<Waiting, Option<i64>> {
         let known = |at_ms: i64| (at_ms < i64::MAX).then_some(at_ms);
-        let paced_ms = self.pace.ready_at(now_ms);
+        let paced_ms = self.pace.ready_at(now_ms).max(gate_ms);
         let Some(crowd) = &mut self.crowd else {
             let ready_ms = self.queue.ready_at().ok_or(None)?.max(paced_ms);
             if ready_ms > now_ms {
@@ -206,6 +226,7 @@ impl Lane {
                 self.pace.rest(until_ms);
                 self.queue.push(waiting);
             }
+            Some(Then::Block(key)) => self.queue.block(&key),
             Some(Then::Reload) | None => self.table_has_more = true,
         }
     }

@@ -10,15 +10,23 @@ use utoipa_axum::routes;
 use super::listing::Listing;
 use crate::clock::rfc3339_ms;
 use crate::domain::delivery::{Attempt, Cargo, Delivery, DeliveryState};
+use crate::forwarding::Forwarding;
+use crate::http::audit::Audit;
 use crate::http::auth::Caller;
+use crate::http::origin::Origin;
 use crate::http::problem::Problem;
 use crate::http::query::{self, Query};
 use crate::http::state::HttpState;
 use crate::ids::{DeliveryId, EventId, MessageId};
-use crate::store::{DeliveryFilter, Store};
+use crate::store::{ByHand, DeliveryFilter, Store};
 
 pub(crate) fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
+
+/// Routes for whoever may act.
+pub(crate) fn acting() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new().routes(routes!(retry)).routes(routes!(drop_one))
 }
 
 /// Which deliveries to list.
@@ -51,6 +59,10 @@ struct DeliveryView {
     message_id: Option<String>,
     /// The event it carries.
     event_id: Option<String>,
+    /// 0 for live traffic; a replay has a number of its own.
+    run: i64,
+    /// Higher goes first.
+    priority: i64,
     /// Where it stands.
     state: &'static str,
     /// Tries so far.
@@ -108,9 +120,12 @@ impl From<Delivery> for DeliveryView {
             target: delivery.target_id,
             message_id,
             event_id,
+            run: delivery.run,
+            priority: delivery.priority,
             state: delivery.state.as_str(),
             attempts: delivery.attempts,
-            due_at: delivery.due_ms.map(rfc3339_ms),
+            // What is urgent is due long ago.
+            due_at: delivery.due_ms.map(|due_ms| rfc3339_ms(due_ms.max(delivery.created_ms))),
             expires_at: delivery.expires_ms.map(rfc3339_ms),
             created_at: rfc3339_ms(delivery.created_ms),
         }
@@ -174,4 +189,50 @@ async fn one(
     let delivery = found.ok_or_else(Problem::not_found)?;
     let tries = store.attempts(&id).await?.into_iter().map(AttemptView::from).collect();
     Ok(Json(DeliveryDetailView { delivery: delivery.into(), tries }))
+}
+
+/// Try a delivery again
+///
+/// Of an event, and not one that succeeded: once, now.
+#[utoipa::path(post, path = "/api/v1/deliveries/{id}/retry", tag = "deliveries",
+    params(("id" = String, Path, description = "The delivery's id: `dlv_…`")),
+    responses((status = 200, description = "The delivery now", body = DeliveryDetailView)))]
+async fn retry(
+    State((store, forwarding, audit)): State<(Store, Forwarding, Audit)>,
+    caller: Caller,
+    origin: Origin,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryDetailView>, Problem> {
+    let parsed = event_delivery(&store, &caller, &id).await?;
+    forwarding.by_hand(ByHand::Retry, &parsed).await?;
+    audit.note(&origin, &caller.actor, "delivery.retried", &id);
+    one(State(store), caller, Path(id)).await
+}
+
+/// Give a delivery up
+///
+/// Of an event: one that waits, or a dead letter; what waits behind it goes on.
+#[utoipa::path(post, path = "/api/v1/deliveries/{id}/drop", tag = "deliveries",
+    params(("id" = String, Path, description = "The delivery's id: `dlv_…`")),
+    responses((status = 200, description = "The delivery now", body = DeliveryDetailView)))]
+async fn drop_one(
+    State((store, forwarding, audit)): State<(Store, Forwarding, Audit)>,
+    caller: Caller,
+    origin: Origin,
+    Path(id): Path<String>,
+) -> Result<Json<DeliveryDetailView>, Problem> {
+    let parsed = event_delivery(&store, &caller, &id).await?;
+    forwarding.by_hand(ByHand::Drop, &parsed).await?;
+    audit.note(&origin, &caller.actor, "delivery.dropped", &id);
+    one(State(store), caller, Path(id)).await
+}
+
+/// The id of a delivery of an event that `caller` may act on.
+async fn event_delivery(store: &Store, caller: &Caller, id: &str) -> Result<DeliveryId, Problem> {
+    let id = DeliveryId::parse(id).ok_or_else(Problem::not_found)?;
+    let found = store.delivery(&id).await?.filter(|delivery| caller.may_see(&delivery.target_id));
+    match found.ok_or_else(Problem::not_found)?.cargo {
+        Cargo::Event(_) => Ok(id),
+        Cargo::Message(_) => Err(Problem::conflict("the delivery carries a message; send it again instead")),
+    }
 }

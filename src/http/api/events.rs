@@ -14,7 +14,7 @@ use crate::http::problem::Problem;
 use crate::http::query::{self, Query};
 use crate::http::state::HttpState;
 use crate::ids::{EventId, MessageId};
-use crate::store::{EventFilter, Store, StoredEvent};
+use crate::store::{EventFilter, Page, Store, StoredEvent};
 use crate::wecom::event;
 
 pub(crate) fn routes() -> OpenApiRouter<HttpState> {
@@ -33,6 +33,8 @@ struct Filter {
     user_id: Option<String>,
     /// Only events that say something about this message.
     message_id: Option<String>,
+    /// `true`: only events that no endpoint wanted. A page may then hold fewer rows than asked for.
+    unmatched: Option<String>,
     /// Accepted at this time or later: RFC 3339, or seconds or milliseconds since 1970.
     since: Option<String>,
     /// Accepted before this time.
@@ -68,6 +70,8 @@ struct EventView {
     /// When it was accepted.
     #[schema(format = DateTime)]
     timestamp: String,
+    /// Deliveries it became; 0: no endpoint wanted it.
+    deliveries: i64,
 }
 
 /// One event with what it says.
@@ -83,8 +87,8 @@ struct EventDetailView {
     raw: Option<String>,
 }
 
-impl From<StoredEvent> for EventView {
-    fn from(event: StoredEvent) -> Self {
+impl EventView {
+    fn of(event: StoredEvent, deliveries: i64) -> Self {
         Self {
             id: event.id.to_string(),
             source: event.source,
@@ -95,6 +99,7 @@ impl From<StoredEvent> for EventView {
             external_user_id: event.external_user_id,
             chat_id: event.chat_id,
             timestamp: rfc3339_ms(event.accepted_ms),
+            deliveries,
         }
     }
 }
@@ -110,6 +115,11 @@ async fn list(
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<EventView>>, Problem> {
     let message_id = query::word("message_id", filter.message_id.as_deref(), MessageId::parse)?;
+    let unmatched = query::word("unmatched", filter.unmatched.as_deref(), |word| match word {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    })?;
     let filter = EventFilter {
         kind: filter.kind,
         source: filter.source,
@@ -121,7 +131,13 @@ async fn list(
         limit: query::limit(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
-    Ok(Json(Listing::of(store.events(&filter).await?)))
+    let page = store.events(&filter).await?;
+    let ids: Vec<EventId> = page.items.iter().map(|event| event.id.clone()).collect();
+    let counts = store.delivery_counts(&ids).await?;
+    let count = |event: &StoredEvent| counts.get(&event.id).copied().unwrap_or(0);
+    let shown = page.items.into_iter().filter(|event| unmatched != Some(true) || count(event) == 0);
+    let items = shown.map(|event| (count(&event), event)).map(|(count, event)| EventView::of(event, count));
+    Ok(Json(Listing::of(Page { items: items.collect::<Vec<_>>(), next_cursor: page.next_cursor })))
 }
 
 /// Read an event
@@ -140,5 +156,7 @@ async fn one(
     let event = found.ok_or_else(Problem::not_found)?;
     let body = event::body_json(&event.payload, event.format);
     let raw = String::from_utf8(event.payload.to_vec()).ok();
-    Ok(Json(EventDetailView { event: event.into(), body, raw }))
+    let counts = store.delivery_counts(std::slice::from_ref(&event.id)).await?;
+    let count = counts.get(&event.id).copied().unwrap_or(0);
+    Ok(Json(EventDetailView { event: EventView::of(event, count), body, raw }))
 }

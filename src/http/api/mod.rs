@@ -6,6 +6,8 @@
 pub(super) mod audit;
 pub mod channels;
 pub(super) mod deliveries;
+pub(super) mod endpoint_acts;
+pub(super) mod endpoints;
 pub(super) mod events;
 pub(super) mod handlers;
 pub mod keys;
@@ -15,5 +17,7 @@ pub(super) mod metrics;
 pub(super) mod platform_addresses;
 pub(super) mod rejections;
 pub mod reload;
+pub(super) mod replays;
+pub(super) mod schemas;
 pub mod status;
 pub(super) mod users;

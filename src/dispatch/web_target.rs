@@ -1,0 +1,253 @@
+//! An endpoint as the sender sees it: its addresses and secrets, and what holds it back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use url::Url;
+
+use crate::domain::balance::{Balance, counts_for};
+use crate::domain::breaker::Breaker;
+use crate::domain::delivery::Delivery;
+use crate::domain::endpoint::{Endpoint, OrderSpec, Strategy};
+use crate::domain::outcome::{Ending, Try};
+use crate::domain::rate::Rate;
+use crate::domain::retry::Schedule;
+use crate::endpoint::http::{WebClient, WebRequest};
+use crate::endpoint::payload::{self, Body, Content};
+use crate::endpoint::signing::{self, Signed, SigningKey};
+use crate::ids::EndpointId;
+use crate::store::StoredEvent;
+
+/// One endpoint, or one address of an endpoint all of whose addresses get every event.
+#[derive(Debug)]
+pub struct WebTarget {
+    endpoint: Endpoint,
+    client: WebClient,
+    urls: Vec<Url>,
+    keys: Vec<(SigningKey, Option<i64>)>,
+    schedule: Schedule,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    halted: AtomicBool,
+    gate: Mutex<Gate>,
+}
+
+/// What holds it back.
+#[derive(Debug)]
+struct Gate {
+    rate: Rate,
+    breaker: Breaker,
+    balance: Balance,
+}
+
+impl WebTarget {
+    /// The targets of `endpoint`, by their ids. `keys`: the secrets, each with the wall ms until which it signs.
+    ///
+    /// # Errors
+    /// An address that may not be called, with what is wrong.
+    pub fn of(
+        endpoint: &Endpoint,
+        keys: impl Fn() -> Vec<(SigningKey, Option<i64>)>,
+        client: &WebClient,
+    ) -> Result<Vec<(String, Self)>, String> {
+        let spec = &endpoint.spec;
+        let mut urls = Vec::with_capacity(spec.targets.len());
+        for target in &spec.targets {
+            urls.push(client.guard().url(&target.url)?);
+        }
+        let weights: Vec<u32> = spec.targets.iter().map(|target| target.weight).collect();
+        let ids = endpoint.target_ids();
+        let each_its_own = ids.len() > 1;
+        let mut out = Vec::with_capacity(ids.len());
+        for (at, id) in ids.into_iter().enumerate() {
+            let urls = if each_its_own { urls.get(at).cloned().into_iter().collect() } else { urls.clone() };
+            let strategy = if each_its_own { Strategy::All } else { spec.strategy };
+            let target = Self {
+                endpoint: endpoint.clone(),
+                client: client.clone(),
+                urls,
+                keys: keys(),
+                schedule: spec.schedule(),
+                headers: own_headers(&spec.headers),
+                halted: AtomicBool::new(!endpoint.state.sends()),
+                gate: Mutex::new(Gate {
+                    rate: Rate::new(spec.rate_per_s),
+                    breaker: Breaker::default(),
+                    balance: Balance::new(strategy, if each_its_own { &[1] } else { &weights }),
+                }),
+            };
+            out.push((id, target));
+        }
+        Ok(out)
+    }
+
+    /// Whose it is.
+    pub(super) fn endpoint_id(&self) -> &EndpointId {
+        &self.endpoint.id
+    }
+
+    /// Whether it is the only address of its endpoint.
+    pub(super) fn is_alone(&self) -> bool {
+        self.endpoint.spec.targets.len() == 1
+    }
+
+    /// Whether nothing is to be sent.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is to be sent any more.
+    pub(super) fn halt(&self) {
+        self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// The order it wants.
+    pub(super) fn order(&self) -> Option<OrderSpec> {
+        self.endpoint.spec.order
+    }
+
+    /// When a failed try is repeated.
+    pub(super) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The longest that one try can take.
+    pub(super) fn attempt_timeout_ms(&self) -> i64 {
+        self.endpoint.spec.timeout_ms
+    }
+
+    /// When the next request may leave, steady ms; `i64::MAX`: when the one on its way is back.
+    pub(super) fn ready_at_ms(&self) -> i64 {
+        let gate = self.gate();
+        let rate_ms = gate.rate.ready_at_us().div_euclid(1_000).saturating_add(1);
+        let rate_ms = if gate.rate.ready_at_us() == i64::MIN { i64::MIN } else { rate_ms };
+        gate.breaker.ready_at().max(rate_ms)
+    }
+
+    /// A request is about to leave at `now_us` (steady).
+    pub(super) fn begin(&self, now_us: i64) {
+        let mut gate = self.gate();
+        gate.rate.take(now_us);
+        gate.breaker.begin();
+    }
+
+    /// It did not leave.
+    pub(super) fn cancelled(&self) {
+        self.gate().breaker.cancelled();
+    }
+
+    /// How many addresses take turns.
+    pub(super) fn turns(&self) -> usize {
+        self.gate().balance.turns()
+    }
+
+    /// The place of the next address.
+    pub(super) fn next_place(&self, now_ms: i64, unit: f64) -> usize {
+        self.gate().balance.next(now_ms, unit)
+    }
+
+    /// The request to `place`, the `tried`th try of its delivery, was answered at `now_ms`.
+    pub(super) fn ended(&self, place: usize, tried: usize, ending: Ending, now_ms: i64) {
+        let mut gate = self.gate();
+        let succeeded = ending == Ending::Accepted;
+        gate.balance.ended(place, succeeded, now_ms);
+        let turns = gate.balance.turns();
+        if succeeded {
+            gate.breaker.succeeded();
+        } else if counts_for(&gate.breaker, tried, turns) {
+            gate.breaker.failed(now_ms);
+        }
+    }
+
+    /// Whether what is sent differs from what is stored, and has to be kept for later tries.
+    pub(super) fn keeps_bodies(&self) -> bool {
+        !self.endpoint.spec.mask.is_empty()
+    }
+
+    /// The body of `event`.
+    pub(super) fn body(&self, event: &StoredEvent) -> Body {
+        let content = Content {
+            id: event.id.as_str(),
+            kind: event.kind.as_str(),
+            source: &event.source,
+            accepted_ms: event.accepted_ms,
+            format: event.format,
+            corp_id: event.corp_id.as_deref(),
+            user_id: event.user_id.as_deref(),
+            external_user_id: event.external_user_id.as_deref(),
+            chat_id: event.chat_id.as_deref(),
+            plaintext: &event.payload,
+        };
+        let spec = &self.endpoint.spec;
+        payload::body(&content, spec.payload, self.endpoint.payload_version, &spec.mask)
+    }
+
+    /// Sends `body` to the address at `place`.
+    pub(super) async fn post(&self, sending: Sending<'_>) -> Try {
+        let Sending { place, delivery, event, body, tried, now_wall_ms } = sending;
+        let Some(url) = self.urls.get(place) else { return no_address() };
+        let timestamp_s = now_wall_ms.div_euclid(1_000);
+        let (id, kind) = (event.id.as_str(), event.kind.as_str());
+        let signed = Signed { id, kind, timestamp_s, body: &body.bytes };
+        let in_force = |until_ms: &Option<i64>| until_ms.is_none_or(|until_ms| until_ms > now_wall_ms);
+        let keys: Vec<&SigningKey> =
+            self.keys.iter().filter(|(_, until_ms)| in_force(until_ms)).map(|(key, _)| key).collect();
+        let mut headers = self.headers.clone();
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static(body.content_type)));
+        let mut add = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.push((HeaderName::from_static(name), value));
+            }
+        };
+        for (name, value) in signing::headers(self.endpoint.spec.dialect, &keys, &signed) {
+            add(name, &value);
+        }
+        add("x-webhook-event", kind);
+        add("x-webhook-version", &self.endpoint.payload_version.to_string());
+        add("x-webhook-attempt", &tried.to_string());
+        if delivery.run > 0 {
+            add("x-webhook-replay", "true");
+        }
+        let timeout_ms = u64::try_from(self.endpoint.spec.timeout_ms).unwrap_or(0);
+        let request = WebRequest { url: url.clone(), headers, body: Bytes::clone(&body.bytes), timeout_ms };
+        let mut tried = self.client.post(request).await;
+        if self.urls.len() > 1 {
+            tried.error = tried.error.map(|error| format!("{}: {error}", url.host_str().unwrap_or_default()));
+        }
+        tried
+    }
+
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        // Every change is one call, so a panic elsewhere has not spoiled it.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request.
+pub(super) struct Sending<'s> {
+    pub(super) place: usize,
+    pub(super) delivery: &'s Delivery,
+    pub(super) event: &'s StoredEvent,
+    pub(super) body: &'s Body,
+    pub(super) tried: usize,
+    pub(super) now_wall_ms: i64,
+}
+
+fn own_headers(headers: &[(String, String)]) -> Vec<(HeaderName, HeaderValue)> {
+    let read = |(name, value): &(String, String)| {
+        Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::try_from(value.as_str()).ok()?))
+    };
+    headers.iter().filter_map(read).collect()
+}
+
+fn no_address() -> Try {
+    Try {
+        outcome: crate::domain::outcome::Outcome::Refused,
+        http_status: None,
+        errcode: None,
+        error: Some("the endpoint has no address".to_owned()),
+        answer: None,
+        response_code: None,
+    }
+}
