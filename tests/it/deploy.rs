@@ -323,21 +323,61 @@ fn the_image_holds_all_that_the_program_needs_and_nothing_it_could_change() {
     assert!(made.expect("the script runs").success());
     assert!(root.join("etc/ssl/certs/ca-certificates.crt").is_file());
     assert!(!root.join("bin").exists() && !root.join("usr/bin").exists(), "no shell, no tools");
-    let run = |command: &str| {
-        // As Docker starts it: another root, no rights, no variables. The folder for data is not writable here.
-        let output = Command::new("/usr/sbin/chroot")
-            .args(["--userspec=10001:10001"])
-            .arg(&root)
-            .args(["/wecom-gateway", "--config", "/app/config/notification.yaml", command])
-            .env_clear()
-            .output()
-            .expect("chroot runs as root");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("its address").port();
+    drop(free);
+    let other = format!(
+        "webhook: {{ host: 127.0.0.1, port: {port} }}\ndatabase: {{ url: 'sqlite:/app/data/x.db' }}\n"
+    );
+    std::fs::write(root.join("app/config/other.yaml"), other).expect("written");
+    // As Docker starts it: another root, no rights, no variables.
+    let command = |file: &str, command: &str| {
+        let mut program = Command::new("/usr/sbin/chroot");
+        program.args(["--userspec=10001:10001"]).arg(&root);
+        program.args(["/wecom-gateway", "--config", &format!("/app/config/{file}"), command]).env_clear();
+        program
+    };
+    let run = |file: &str, name: &str| {
+        let output = command(file, name).output().expect("chroot runs as root");
         (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    let (code, said) = run("check");
+    let (code, said) = run("notification.yaml", "check");
     assert!(code == Some(0) && said.contains("service.environment = production"), "{said}");
-    let (code, said) = run("healthcheck");
+    let (code, said) = run("other.yaml", "healthcheck");
     assert!(code == Some(1) && said.contains("does not answer"), "{said}");
-    let (code, said) = run("migrate");
+    let (code, said) = run("other.yaml", "migrate");
     assert!(code != Some(0) && said.contains("Permission denied"), "{said}");
+
+    // The volume is the program's own.
+    std::os::unix::fs::chown(root.join("app/data"), Some(10_001), Some(10_001)).expect("root may");
+    let mut gateway = command("other.yaml", "serve").stdout(Stdio::null()).spawn().expect("it starts");
+    let mut waits = 0..200;
+    while run("other.yaml", "healthcheck").0 != Some(0) {
+        assert!(waits.next().is_some(), "it does not become healthy");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    gateway.kill().expect("it runs");
+    gateway.wait().expect("its end");
+}
+
+#[test]
+fn the_unit_takes_every_right_that_the_program_does_not_need() {
+    let unit = include_str!("../../deploy/systemd/wecom-gateway.service");
+    for line in [
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateDevices=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+        "LimitNOFILE=65536",
+        "StateDirectory=wecom-gateway",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    // A stop has to be longer than what the program takes for it: 0.25 s, 9 s, and 3 s for what is on its way out.
+    let stop_s = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")?.parse::<u32>().ok());
+    assert!(stop_s.is_some_and(|seconds| seconds > 13), "{stop_s:?}");
 }

@@ -55,3 +55,23 @@ fn the_rules_fire_when_they_should() {
         assert!(output.status.success() && said.contains("SUCCESS"), "{arguments:?}: {said}");
     }
 }
+
+#[test]
+fn every_panel_of_the_dashboard_asks_something_and_says_what() {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    assert!(panels.len() >= 12);
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_i64().expect("an id")), "{panel}");
+        let text = |name: &str| panel[name].as_str().is_some_and(|text| !text.is_empty());
+        assert!(text("title") && text("description"), "{panel}");
+        let targets = panel["targets"].as_array().expect("targets");
+        assert!(
+            !targets.is_empty()
+                && targets.iter().all(|it| !figures(&it["expr"].to_string()).is_empty()
+                    || it["expr"].to_string().contains("up{")),
+            "{panel}"
+        );
+    }
+}

@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use wecom_gateway::store::Engine;
+
+use crate::database::Database;
 use crate::gateway::{Folder, Gateway, Platform, Setup, text_message};
+use crate::ledger;
 use crate::rest::Rest;
 
 const SITE: &str = include_str!("../../nginx/wecom-gateway.conf");
@@ -261,6 +266,59 @@ async fn a_post_goes_to_the_next_replica_when_one_is_dead_and_nothing_of_its_que
     for secret in ["msg_signature", "timestamp=", "nonce=", "?"] {
         assert!(!logs.contains(secret), "{secret} in {logs}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_lose_two_of_them_and_no_callback_fails() {
+    let database = Database::new(Engine::MySql).await;
+    let replica =
+        |name| Gateway::start(name, Setup { database_url: database.url.clone(), ..behind_a_proxy("") });
+    let mut replicas = ["nginx-a", "nginx-b", "nginx-c"].map(replica);
+    let ports = replicas.each_ref().map(|gateway| gateway.address().port());
+    let nginx = Nginx::start(&upstream_of(&ports));
+    let (sent, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (answered, failed) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut answered, mut failed) = (BTreeSet::new(), Vec::new());
+                    while !stop.load(Ordering::Relaxed) {
+                        let id = sent.fetch_add(1, Ordering::Relaxed);
+                        match nginx.post(id, &[]) {
+                            (200, _) => drop(answered.insert(id)),
+                            other => failed.push(other),
+                        }
+                    }
+                    (answered, failed)
+                })
+            })
+            .collect();
+        let until_sent = |more: u64| {
+            let goal = sent.load(Ordering::Relaxed) + more;
+            let mut waits = 0..3_000;
+            while sent.load(Ordering::Relaxed) < goal && waits.next().is_some() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        };
+        until_sent(40);
+        replicas[0].signal("TERM");
+        assert!(replicas[0].wait(std::time::Duration::from_secs(30)).is_some(), "it stops");
+        until_sent(40);
+        replicas[1].kill();
+        until_sent(40);
+        stop.store(true, Ordering::Relaxed);
+        let mut all = (BTreeSet::new(), Vec::new());
+        for client in clients {
+            let (answered, failed) = client.join().expect("a client");
+            all.0.extend(answered);
+            all.1.extend(failed);
+        }
+        all
+    });
+    assert_eq!(failed, [], "of {} callbacks", answered.len());
+    assert!(answered.len() >= 120, "{}", answered.len());
+    let (kept, doubled) = ledger::message_ids(&database).await;
+    assert_eq!((kept, doubled), (answered.into_iter().collect(), 0), "each once, whoever took it");
 }
 
 #[tokio::test]
