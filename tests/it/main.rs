@@ -28,6 +28,7 @@ mod forgery;
 mod forward;
 mod forward_faults;
 mod forward_order;
+mod forward_tls;
 mod forwarder;
 mod fuzz_smoke;
 mod gateway;
