@@ -9,7 +9,7 @@ use super::Shared;
 use super::attempt::{Ended, Then, close, may_begin, put_off, report};
 use super::queue::Waiting;
 use super::target::Target;
-use super::web_target::{Sending, WebTarget};
+use super::web_target::{Sending, UnderWay, WebTarget};
 use crate::domain::delivery::{Cargo, DeliveryState};
 use crate::domain::endpoint::{EndpointState, OnDead, after_try};
 use crate::domain::outcome::{Outcome, Try};
@@ -21,10 +21,11 @@ use crate::store::{DeliveryResult, Fence, StoreError, StoredEvent};
 pub(super) async fn send(
     shared: Arc<Shared>,
     target: Arc<Target>,
-    web: Arc<WebTarget>,
+    under_way: UnderWay,
     waiting: Waiting,
     fence: Fence,
 ) -> Ended {
+    let web = Arc::clone(under_way.target());
     let unsent = |then: Then| {
         web.cancelled();
         Ended { answered_ms: None, then }
@@ -51,6 +52,8 @@ pub(super) async fn send(
     let answer = web.post(sending).await;
     let answered_ms = shared.clock.steady_ms();
     web.ended(place, tried, answer.outcome.ending(), answered_ms);
+    drop(under_way);
+    shared.wake_lane(&target.id);
     report(&shared, &target, &waiting.delivery.id, &answer);
     let next = after_try(web.schedule(), &answer.outcome, tried, web.turns(), shared.entropy.unit());
     let attempt = answer.attempt(number, at_ms, answered_ms.saturating_sub(begun_ms));

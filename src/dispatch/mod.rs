@@ -305,6 +305,13 @@ impl Shared {
         Some(handle)
     }
 
+    /// Tells a lane to look at the clock: there is room.
+    fn wake_lane(&self, target_id: &str) {
+        if let Some(lane) = self.lanes().get(target_id) {
+            lane.wake();
+        }
+    }
+
     fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<String, LaneHandle>> {
         // Inserts are the only change, so a panic elsewhere has not spoiled the map.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)

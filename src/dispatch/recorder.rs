@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::{DeliveryResult, Fence, Store, StoreError};
 
 /// Most results in one transaction.
-const GROUP_MAX: usize = 64;
+const GROUP_MAX: usize = 128;
 
 /// Results that may wait to be written; more make their senders wait.
 const WAITING_MAX: usize = 1_024;

@@ -1,7 +1,7 @@
 //! An endpoint as the sender sees it: its addresses and secrets, and what holds it back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -30,7 +30,26 @@ pub struct WebTarget {
     schedule: Schedule,
     headers: Vec<(HeaderName, HeaderValue)>,
     halted: AtomicBool,
+    /// Requests that are not answered yet.
+    under_way: AtomicUsize,
     gate: Mutex<Gate>,
+}
+
+/// A request that is not answered yet; one less when it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<WebTarget>);
+
+impl UnderWay {
+    /// To whom.
+    pub(super) fn target(&self) -> &Arc<WebTarget> {
+        &self.0
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What holds it back.
@@ -71,6 +90,7 @@ impl WebTarget {
                 schedule: spec.schedule(),
                 headers: own_headers(&spec.headers),
                 halted: AtomicBool::new(!endpoint.state.sends()),
+                under_way: AtomicUsize::new(0),
                 gate: Mutex::new(Gate {
                     rate: Rate::new(spec.rate_per_s),
                     breaker: Breaker::default(),
@@ -126,10 +146,17 @@ impl WebTarget {
     }
 
     /// A request is about to leave at `now_us` (steady).
-    pub(super) fn begin(&self, now_us: i64) {
+    pub(super) fn begin(self: &Arc<Self>, now_us: i64) -> UnderWay {
         let mut gate = self.gate();
         gate.rate.take(now_us);
         gate.breaker.begin();
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Requests that are not answered yet.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
     }
 
     /// It did not leave.

@@ -105,7 +105,8 @@ impl Write for PurgeEvents {
     }
 }
 
-/// Deletes finished deliveries of events with everything that stands for them.
+/// Deletes finished deliveries of events with everything that stands for them. A dead letter that blocks its key
+/// stays.
 struct PurgeDeliveries {
     before_ms: i64,
 }
@@ -115,7 +116,9 @@ impl Write for PurgeDeliveries {
 
     async fn run(&self, conn: &mut AnyConnection) -> Result<Purged, StoreError> {
         let query = sqlx::query(
-            "SELECT id FROM deliveries WHERE id < ? AND event_id IS NOT NULL AND due_ms IS NULL ORDER BY id LIMIT ?",
+            "SELECT id FROM deliveries WHERE id < ? AND event_id IS NOT NULL AND due_ms IS NULL AND NOT EXISTS \
+             (SELECT 1 FROM delivery_order o WHERE o.target_id = deliveries.target_id AND o.delivery_id = deliveries.id) \
+             ORDER BY id LIMIT ?",
         )
         .bind(ids::first_at(DeliveryId::PREFIX, self.before_ms))
         .bind(SLICE);

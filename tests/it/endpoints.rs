@@ -218,7 +218,10 @@ async fn nothing_that_was_answered_is_lost_when_the_gateway_is_killed() {
         assert_eq!(ids_at(path), stored, "{path}: each of them, and nothing else");
     }
     let again = receiver.received_at("/a").len() - stored.len();
-    assert!(again <= 5 * 8, "{again} came twice: at most what was on its way at each kill");
+    assert!(
+        again <= 5 * (8 + 64),
+        "{again} came twice: at most what was on its way or unrecorded at each kill"
+    );
 }
 
 /// As [`call`], of a gateway that may be gone.
@@ -284,7 +287,10 @@ async fn a_replay_survives_a_kill_and_delivers_each_event_once_more() {
     let stored = event_ids(&rest).await;
     wait("every delivery", async || ids(&receiver).into_iter().collect::<HashSet<_>>() == stored).await;
     let again = ids(&receiver).len() - 300;
-    assert!(again <= 3 * 8, "{again} came twice: at most what was on its way at each kill");
+    assert!(
+        again <= 3 * (8 + 64),
+        "{again} came twice: at most what was on its way or unrecorded at each kill"
+    );
     let deliveries = rest.json("/api/v1/deliveries?limit=1000").await["data"].as_array().map(Vec::len);
     assert_eq!(deliveries, Some(300), "one delivery each");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use wecom_gateway::cli::dev::receiver::Behaviour;
 use wecom_gateway::domain::delivery::DeliveryState;
+use wecom_gateway::domain::endpoint::EndpointState;
 use wecom_gateway::store::ByHand;
 
 use crate::database::{Database, on_both};
@@ -178,6 +179,34 @@ on_both! {
             seen.store(receiver.received_at("/slow").len(), Ordering::Relaxed);
             seen.load(Ordering::Relaxed) == 60
         }).await;
+        rig.stop().await;
+    }
+
+    async fn receivers_that_hang_hold_up_nobody_else(database: &Database) {
+        let (rig, bad, good) = (Forwarder::start(database).await, receiver().await, receiver().await);
+        for number in 0..4 {
+            let url = bad.url(&format!("/{number}?type=timeout"));
+            rig.endpoint(json!({"url": url, "events": ["*"], "concurrency": 64, "timeout_ms": 15_000})).await;
+        }
+        rig.endpoint(json!({"url": good.url("/good"), "events": ["*"]})).await;
+        rig.texts("zhangsan", 0..200).await;
+        rig.soon("the good one's", async || rig.count(DeliveryState::Succeeded).await == 200).await;
+        assert_eq!(database.number("SELECT COUNT(*) FROM attempts").await, 200, "the others still wait for an answer");
+        rig.soon("as many as may be under way", async || bad.received().len() == 4 * 64).await;
+        rig.stop().await;
+    }
+
+    async fn a_receiver_sees_no_more_requests_and_connections_than_it_was_promised(database: &Database) {
+        let (rig, receiver) = (Forwarder::start(database).await, receiver().await);
+        let request = json!({"url": receiver.url("/hook?type=slow-3"), "events": ["*"], "concurrency": 5});
+        let id = rig.endpoint(request).await.endpoint.id;
+        rig.forwarding.switch(&id, EndpointState::Paused).await.expect("it pauses");
+        rig.texts("zhangsan", 0..500).await;
+        rig.forwarding.switch(&id, EndpointState::Active).await.expect("it resumes");
+        rig.soon("all", async || rig.count(DeliveryState::Succeeded).await == 500).await;
+        assert_eq!(receiver.under_way_most(), 5);
+        let connections = receiver.connections();
+        assert!(connections <= 10, "{connections}: connections are kept");
         rig.stop().await;
     }
 }

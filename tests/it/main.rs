@@ -35,6 +35,7 @@ mod forgery;
 mod forward;
 mod forward_faults;
 mod forward_order;
+mod forward_tls;
 mod forwarder;
 mod fuzz_smoke;
 mod gateway;

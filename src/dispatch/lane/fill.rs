@@ -52,6 +52,11 @@ impl Lane {
             self.fence = Some(fence);
         }
         self.table_has_more |= self.signal.take_more();
+        if self.signal.take_changed() {
+            self.queue.clear();
+            self.after_key = None;
+            self.table_has_more = true;
+        }
         self.queue.order = target.order();
         while let Ok(waiting) = self.offers.try_recv() {
             self.take_offer(waiting);

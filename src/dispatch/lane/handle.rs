@@ -22,6 +22,8 @@ pub(super) struct Signal {
     look: AtomicBool,
     /// The table has deliveries that memory does not.
     more: AtomicBool,
+    /// Deliveries in memory have been changed in the table.
+    changed: AtomicBool,
 }
 
 impl LaneHandle {
@@ -46,9 +48,9 @@ impl LaneHandle {
         self.signal.ring.notify_one();
     }
 
-    /// Tells it that the table has something that memory does not.
+    /// Tells it that somebody has changed what it holds in memory: the table knows better.
     pub(in crate::dispatch) fn look_again(&self) {
-        self.signal.more.store(true, Ordering::Release);
+        self.signal.changed.store(true, Ordering::Release);
         self.signal.ring.notify_one();
     }
 
@@ -66,6 +68,10 @@ impl Signal {
 
     pub(super) fn take_look(&self) -> bool {
         self.look.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn take_more(&self) -> bool {

@@ -27,6 +27,10 @@ use crowd::Crowd;
 pub(super) use handle::LaneHandle;
 use handle::Signal;
 
+/// Deliveries of one endpoint that were answered and whose results are not on disk yet: after a crash these are sent
+/// again, like those under way.
+const UNRECORDED_MAX: usize = 64;
+
 /// Longest sleep between two looks at the clock.
 const SLEEP_MS_MAX: i64 = 3_600_000;
 
@@ -137,7 +141,14 @@ impl Lane {
         }
         loop {
             let sending = self.tasks.values().filter(|(_, is_sending)| *is_sending).count();
-            if sending >= target.concurrency {
+            // An endpoint's request that was answered makes room before its result is on disk.
+            let is_full = match target.web_target() {
+                Some(web) => {
+                    web.under_way() >= target.concurrency || sending >= target.concurrency + UNRECORDED_MAX
+                }
+                None => sending >= target.concurrency,
+            };
+            if is_full {
                 return None;
             }
             let gate_ms = target.web_target().map_or(i64::MIN, |web| web.ready_at_ms());
@@ -156,8 +167,8 @@ impl Lane {
             let (shared, target) = (Arc::clone(&self.shared), Arc::clone(target));
             let task = match target.web_target().cloned() {
                 Some(web) => {
-                    web.begin(shared.clock.steady_us());
-                    self.under_way.spawn(forward::send(shared, target, web, waiting, fence))
+                    let under_way = web.begin(shared.clock.steady_us());
+                    self.under_way.spawn(forward::send(shared, target, under_way, waiting, fence))
                 }
                 None => self.under_way.spawn(attempt::send(shared, target, waiting, fence)),
             };

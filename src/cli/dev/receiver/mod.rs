@@ -9,6 +9,7 @@ mod signature;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
@@ -86,6 +87,10 @@ struct Shared {
     /// What every request gets, if somebody said so.
     always: Mutex<Option<Behaviour>>,
     news: tokio::sync::Notify,
+    /// Connections so far; requests under way, and the most of them there were.
+    connections: AtomicUsize,
+    under_way: AtomicUsize,
+    under_way_most: AtomicUsize,
 }
 
 impl Receiver {
@@ -121,6 +126,16 @@ impl Receiver {
     /// From now on every request gets this, whatever it asks for; `None`: what it asks for.
     pub fn always(&self, behaviour: Option<Behaviour>) {
         *lock(&self.shared.always) = behaviour;
+    }
+
+    /// Connections so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// The most requests that were under way at once.
+    pub fn under_way_most(&self) -> usize {
+        self.shared.under_way_most.load(Ordering::Relaxed)
     }
 
     /// Forgets what came.
@@ -159,6 +174,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationTok
 
 async fn serve_one(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    shared.connections.fetch_add(1, Ordering::Relaxed);
     let mut rest = Vec::new();
     while let Some(mut received) = request::read(&mut stream, &mut rest).await? {
         received.at_ms = shared.clock.wall_ms();
@@ -174,7 +190,11 @@ async fn serve_one(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()
             }
         }
         shared.news.notify_one();
-        if !behaviour.play(&mut stream).await? {
+        let under_way = shared.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        shared.under_way_most.fetch_max(under_way, Ordering::Relaxed);
+        let played = behaviour.play(&mut stream).await;
+        shared.under_way.fetch_sub(1, Ordering::Relaxed);
+        if !played? {
             return Ok(());
         }
     }
@@ -189,6 +209,9 @@ impl Shared {
             tries: Mutex::default(),
             always: Mutex::default(),
             news: tokio::sync::Notify::new(),
+            connections: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            under_way_most: AtomicUsize::new(0),
         }
     }
 
