@@ -147,6 +147,11 @@ id!(
     AuditId,
     "aud_"
 );
+id!(
+    /// A file given to us to be sent: `file_…`.
+    FileId,
+    "file_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod duplicate;
+mod files;
 mod lane;
 mod ownership;
 mod queue;

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{self, Robot};
-use crate::domain::message::Message;
 use crate::domain::outcome::Try;
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
+use crate::wecom::api::media::{self, MediaKind};
 
 /// Deliveries of one target in memory; the table holds the rest.
 pub(super) const QUEUE_MAX: usize = 256;
@@ -63,11 +65,20 @@ impl Target {
         }
     }
 
-    /// Tries once: request number `part` of the message.
-    pub(super) async fn deliver(&self, message: &Message, part: usize) -> Try {
+    /// Tries once: one request of a message.
+    pub(super) async fn deliver(&self, body: &str) -> Try {
         match &self.kind {
-            TargetKind::Robot(robot) => robot.deliver(message.part(part)).await,
-            TargetKind::App(app) => app.deliver(message.part(part)).await,
+            TargetKind::Robot(robot) => robot.deliver(body).await,
+            TargetKind::App(app) => app.deliver(body).await,
+        }
+    }
+
+    /// Uploads a file, once; what it came to, and the platform's answer.
+    pub(super) async fn upload(&self, kind: MediaKind, name: &str, content: &[u8]) -> (Try, Bytes) {
+        let (content_type, form) = media::form(name, content);
+        match &self.kind {
+            TargetKind::Robot(robot) => robot.upload(kind, &content_type, form.into()).await,
+            TargetKind::App(app) => app.upload(kind, &content_type, form.into()).await,
         }
     }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    channels, deliveries, events, handlers, messages, metrics, rejections, reload, status,
+    channels, deliveries, events, files, handlers, messages, metrics, rejections, reload, status,
 };
 use crate::http::auth::guarded;
 use crate::http::json_body::SendBodies;
@@ -31,7 +31,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(openapi::routes());
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
-        .merge(guarded(Role::Operator, messages::acting()))
+        .merge(guarded(Role::Operator, messages::acting().merge(files::routes())))
         .merge(guarded(Role::Admin, reload::routes()))
 }
 

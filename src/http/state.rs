@@ -15,7 +15,7 @@ use crate::http::auth::ApiKeys;
 use crate::http::budget::ByteBudget;
 use crate::http::callbacks::CallbackState;
 use crate::http::health::Health;
-use crate::http::json_body::{JsonBodies, SendBodies};
+use crate::http::json_body::{JsonBodies, SendBodies, UploadBodies};
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
 use crate::intake::Intake;
@@ -92,6 +92,10 @@ part!(JsonBodies, state => JsonBodies {
 part!(SendBodies, state => SendBodies(JsonBodies {
     budget: state.budget.clone(),
     bytes_max: state.limits.send_body_bytes_max,
+}));
+part!(UploadBodies, state => UploadBodies(JsonBodies {
+    budget: state.budget.clone(),
+    bytes_max: state.limits.upload_bytes_max,
 }));
 part!(StatusState, state => StatusState {
     service: state.service.clone(),

@@ -6,6 +6,7 @@
 pub mod channels;
 pub(super) mod deliveries;
 pub(super) mod events;
+pub(crate) mod files;
 pub(super) mod handlers;
 mod listing;
 pub(super) mod messages;
