@@ -127,7 +127,7 @@ on_both! {
         let all = rig.ask(json!({"touser": "@all", "text": "to all"})).await.expect("taken").id;
         rig.pass_ms(30_000);
         assert_eq!(rig.status(&all).await, Status::Pending, "it would overtake what ann waits for");
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 70).await;
+        rig.until_slowly("all", 1_000, async || rig.count(&ids, Status::Sent).await == 70).await;
         sent(&rig, &all).await;
         assert_eq!(shown_to(&fake, "ann"), texts, "in order");
         assert_eq!(fake.dropped(), 0);
@@ -144,7 +144,7 @@ on_both! {
         rig.soon("the first thirty", async || rig.count(&ids, Status::Sent).await == 30).await;
         rig.stop().await;
         let rig = Rig::with_app(database, &fake).await;
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 45).await;
+        rig.until_slowly("all", 1_000, async || rig.count(&ids, Status::Sent).await == 45).await;
         assert_eq!((shown_to(&fake, "ann").len(), fake.dropped()), (45, 0));
         rig.stop().await;
     }
@@ -167,7 +167,7 @@ on_both! {
         assert!(fake.calls(SEND).is_empty());
         assert_eq!(rig.count(&ids, Status::Pending).await, 20, "they wait");
         fake.add_app(crate::app::CORP, crate::app::SECRET);
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 20).await;
+        rig.until_slowly("all", 10_000, async || rig.count(&ids, Status::Sent).await == 20).await;
         rig.stop().await;
     }
 
