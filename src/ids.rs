@@ -162,6 +162,11 @@ id!(
     AuditId,
     "aud_"
 );
+id!(
+    /// A file given to us to be sent: `file_…`.
+    FileId,
+    "file_"
+);
 
 id!(
     /// One business system that gets events: `ep_…`.

@@ -19,6 +19,9 @@ const ROUND: Duration = Duration::from_mins(10);
 /// The pause between two slices: others write meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a file is kept for being sent: the platform keeps it for three days.
+const FILE_DAYS: u32 = 4;
+
 const DAY_MS: i64 = 86_400_000;
 
 /// Deletes what is old.
@@ -59,6 +62,7 @@ impl Upkeep {
             (Purge::Evidence, self.days.messages_days),
             (Purge::Rejections, self.days.rejections_days),
             (Purge::Audit, self.days.audit_days),
+            (Purge::Files, FILE_DAYS),
         ] {
             let before_ms = self.clock.wall_ms().saturating_sub(i64::from(days).saturating_mul(DAY_MS));
             let mut rows: u64 = 0;

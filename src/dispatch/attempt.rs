@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::duplicate;
+use super::files;
 use super::queue::Waiting;
 use super::target::Target;
 use crate::domain::delivery::{Attempt, Cargo, DeliveryState};
@@ -65,13 +66,24 @@ pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Wait
     if !may_begin(&shared, &target, fence) {
         return unsent(Then::Reload);
     }
-    match mark(&shared, &waiting, fence).await {
-        Ok(true) => {}
-        Ok(false) => return unsent(Then::Reload),
-        Err(error) => return unsent(put_off(&shared, Waiting { marked: true, ..waiting }, &error)),
-    }
     let (at_ms, begun_ms) = (shared.clock.wall_ms(), shared.clock.steady_ms());
-    let answer = target.deliver(&message, earlier.accepted).await;
+    let part = message.part(earlier.accepted);
+    let answer = match files::ready(&shared, &target, part).await {
+        Err(error) => return unsent(put_off(&shared, waiting, &error)),
+        Ok(Err(not_uploaded)) => not_uploaded,
+        // An upload takes its time, and the lease may have ended meanwhile.
+        Ok(Ok(_)) if !may_begin(&shared, &target, fence) => return unsent(Then::Reload),
+        Ok(Ok(body)) => {
+            match mark(&shared, &waiting, fence).await {
+                Ok(true) => {}
+                Ok(false) => return unsent(Then::Reload),
+                Err(error) => return unsent(put_off(&shared, Waiting { marked: true, ..waiting }, &error)),
+            }
+            let mut answer = target.deliver(&body).await;
+            files::forget(&shared, part, &mut answer).await;
+            answer
+        }
+    };
     let answered_ms = shared.clock.steady_ms();
     let duration_ms = answered_ms.saturating_sub(begun_ms);
     let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), at_ms, duration_ms);

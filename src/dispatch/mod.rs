@@ -8,6 +8,7 @@
 
 mod attempt;
 mod duplicate;
+mod files;
 mod forward;
 mod key_order;
 mod lane;

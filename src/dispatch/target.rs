@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::queue::Order;
 use super::web_target::WebTarget;
 use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{self, Robot};
-use crate::domain::message::Message;
 use crate::domain::outcome::{Outcome, Try};
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
+use crate::wecom::api::media::{self, MediaKind};
 
 /// Deliveries of one target in memory; the table holds the rest.
 pub(super) const QUEUE_MAX: usize = 256;
@@ -100,19 +102,22 @@ impl Target {
         }
     }
 
-    /// Tries once: request number `part` of the message.
-    pub(super) async fn deliver(&self, message: &Message, part: usize) -> Try {
+    /// Tries once: one request of a message.
+    pub(super) async fn deliver(&self, body: &str) -> Try {
         match &self.kind {
-            TargetKind::Robot(robot) => robot.deliver(message.part(part)).await,
-            TargetKind::App(app) => app.deliver(message.part(part)).await,
-            TargetKind::Web(_) => Try {
-                outcome: Outcome::Refused,
-                http_status: None,
-                errcode: None,
-                error: Some("an endpoint takes no messages".to_owned()),
-                answer: None,
-                response_code: None,
-            },
+            TargetKind::Robot(robot) => robot.deliver(body).await,
+            TargetKind::App(app) => app.deliver(body).await,
+            TargetKind::Web(_) => takes_no_messages(),
+        }
+    }
+
+    /// Uploads a file, once; what it came to, and the platform's answer.
+    pub(super) async fn upload(&self, kind: MediaKind, name: &str, content: &[u8]) -> (Try, Bytes) {
+        let (content_type, form) = media::form(name, content);
+        match &self.kind {
+            TargetKind::Robot(robot) => robot.upload(kind, &content_type, form.into()).await,
+            TargetKind::App(app) => app.upload(kind, &content_type, form.into()).await,
+            TargetKind::Web(_) => (takes_no_messages(), Bytes::new()),
         }
     }
 
@@ -133,6 +138,17 @@ impl Target {
             TargetKind::App(app) => i64::try_from(app.attempt_timeout_ms()).unwrap_or(i64::MAX),
             TargetKind::Web(web) => web.attempt_timeout_ms(),
         }
+    }
+}
+
+fn takes_no_messages() -> Try {
+    Try {
+        outcome: Outcome::Refused,
+        http_status: None,
+        errcode: None,
+        error: Some("an endpoint takes no messages".to_owned()),
+        answer: None,
+        response_code: None,
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct JsonBodies {
 #[derive(Clone, Debug)]
 pub(crate) struct SendBodies(pub(crate) JsonBodies);
 
+/// How bodies that are files are read. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct UploadBodies(pub(crate) JsonBodies);
+
 impl JsonBodies {
     /// Reads a `T`, whose type denies unknown fields.
     pub(crate) async fn read<T: DeserializeOwned>(&self, request: Request) -> Result<T, Problem> {

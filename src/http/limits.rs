@@ -40,7 +40,7 @@ pub struct HttpLimits {
     pub api_body_bytes_max: usize,
     /// Largest body of a call that sends messages.
     pub send_body_bytes_max: usize,
-    /// Largest form with a file to be uploaded.
+    /// Largest file, or form with a file, to be uploaded.
     pub upload_bytes_max: usize,
     /// All bodies in flight together.
     pub bodies_in_flight_bytes_max: usize,

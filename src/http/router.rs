@@ -8,7 +8,7 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    audit, channels, deliveries, endpoint_acts, endpoints, events, handlers, keys, messages, metrics,
+    audit, channels, deliveries, endpoint_acts, endpoints, events, files, handlers, keys, messages, metrics,
     platform_addresses, rejections, reload, replays, schemas, status, users,
 };
 use crate::http::auth::guarded;
@@ -36,7 +36,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(openapi::routes());
     OpenApiRouter::new()
         .merge(guarded(Role::Reader, reader))
-        .merge(guarded(Role::Operator, messages::acting()))
+        .merge(guarded(Role::Operator, messages::acting().merge(files::routes())))
         .merge(guarded(Role::Operator, endpoint_acts::acting()))
         .merge(guarded(Role::Operator, replays::acting()))
         .merge(guarded(Role::Operator, deliveries::acting()))

@@ -17,7 +17,7 @@ use crate::http::auth::ApiKeys;
 use crate::http::budget::ByteBudget;
 use crate::http::callbacks::CallbackState;
 use crate::http::health::Health;
-use crate::http::json_body::{JsonBodies, SendBodies};
+use crate::http::json_body::{JsonBodies, SendBodies, UploadBodies};
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
 use crate::http::platform_addresses::PlatformAddresses;
@@ -110,6 +110,10 @@ part!(JsonBodies, state => JsonBodies {
 part!(SendBodies, state => SendBodies(JsonBodies {
     budget: state.budget.clone(),
     bytes_max: state.limits.send_body_bytes_max,
+}));
+part!(UploadBodies, state => UploadBodies(JsonBodies {
+    budget: state.budget.clone(),
+    bytes_max: state.limits.upload_bytes_max,
 }));
 part!(StatusState, state => StatusState {
     service: state.service.clone(),

@@ -31,6 +31,7 @@ impl Messages {
                 }
             };
             let one = self.prepare(request, caller, key.as_deref()).map_err(of_batch)?;
+            self.check_file(&one.message).await.map_err(of_batch)?;
             recipients += one.message.recipients.len();
             if recipients > BATCH_RECIPIENTS_MAX {
                 let allowed = format!("at most {BATCH_RECIPIENTS_MAX} recipients in all");

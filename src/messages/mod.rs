@@ -6,6 +6,7 @@
 mod afterwards;
 mod batch;
 mod content;
+mod files;
 mod links;
 mod request;
 
@@ -32,6 +33,7 @@ use crate::wecom::api::field::FieldError;
 pub use afterwards::{ActError, CardChange};
 pub use batch::{BATCH_MESSAGES_MAX, BATCH_RECIPIENTS_MAX};
 use content::Prepared;
+pub use files::NewFile;
 pub use links::LinkMaker;
 use request::{Options, Request, wrong};
 pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
@@ -178,6 +180,7 @@ impl Messages {
         idempotency_key: Option<&str>,
     ) -> Result<Accepted, SendError> {
         let new = self.prepare(request, caller, idempotency_key)?;
+        self.check_file(&new.message).await?;
         self.add(vec![new]).await?.pop().ok_or(SendError::Store(StoreError::Busy))
     }
 

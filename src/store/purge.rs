@@ -10,7 +10,7 @@ use super::read::Columns;
 use super::write::Write;
 use super::{Store, StoreError, ids, name_list};
 use crate::domain::status::Status;
-use crate::ids::{AuditId, DeliveryId, EvidenceId, MessageId, RejectionId};
+use crate::ids::{AuditId, DeliveryId, EvidenceId, FileId, MessageId, RejectionId};
 
 /// What can be deleted by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Purge {
     Rejections,
     /// Audit rows.
     Audit,
+    /// Files given to us to be sent.
+    Files,
 }
 
 /// What one slice did.
@@ -60,6 +62,12 @@ impl Store {
             Purge::Evidence => self.write(PurgeEvidence { before_ms }).await,
             Purge::Rejections => {
                 self.write(PurgeById { table: "rejections", prefix: RejectionId::PREFIX, before_ms }).await
+            }
+            Purge::Files => {
+                let parts = PurgeById { table: "file_parts", prefix: FileId::PREFIX, before_ms };
+                let files = PurgeById { table: "files", prefix: FileId::PREFIX, before_ms };
+                let parts = self.write(parts).await?;
+                if parts.more { Ok(parts) } else { self.write(files).await }
             }
             Purge::Audit => {
                 self.write(PurgeById { table: "audit", prefix: AuditId::PREFIX, before_ms }).await

@@ -7,7 +7,9 @@ use wecom_gateway::domain::delivery::DeliveryState;
 use wecom_gateway::domain::evidence::{Evidence, Fact, InteractionKind};
 use wecom_gateway::domain::status::Status;
 use wecom_gateway::ids::MessageId;
-use wecom_gateway::messages::{ActError, Caller, SendError};
+use wecom_gateway::messages::{ActError, Caller, NewFile, SendError};
+use wecom_gateway::store::Purge;
+use wecom_gateway::wecom::api::media::MediaKind;
 
 use crate::app::platform;
 use crate::database::{Database, NOW_MS, on_both};
@@ -125,7 +127,7 @@ on_both! {
         let all = rig.ask(json!({"touser": "@all", "text": "to all"})).await.expect("taken").id;
         rig.pass_ms(30_000);
         assert_eq!(rig.status(&all).await, Status::Pending, "it would overtake what ann waits for");
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 70).await;
+        rig.until_slowly("all", 1_000, async || rig.count(&ids, Status::Sent).await == 70).await;
         sent(&rig, &all).await;
         assert_eq!(shown_to(&fake, "ann"), texts, "in order");
         assert_eq!(fake.dropped(), 0);
@@ -142,7 +144,7 @@ on_both! {
         rig.soon("the first thirty", async || rig.count(&ids, Status::Sent).await == 30).await;
         rig.stop().await;
         let rig = Rig::with_app(database, &fake).await;
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 45).await;
+        rig.until_slowly("all", 1_000, async || rig.count(&ids, Status::Sent).await == 45).await;
         assert_eq!((shown_to(&fake, "ann").len(), fake.dropped()), (45, 0));
         rig.stop().await;
     }
@@ -165,7 +167,7 @@ on_both! {
         assert!(fake.calls(SEND).is_empty());
         assert_eq!(rig.count(&ids, Status::Pending).await, 20, "they wait");
         fake.add_app(crate::app::CORP, crate::app::SECRET);
-        rig.until("all", async || rig.count(&ids, Status::Sent).await == 20).await;
+        rig.until_slowly("all", 10_000, async || rig.count(&ids, Status::Sent).await == 20).await;
         rig.stop().await;
     }
 
@@ -366,6 +368,56 @@ on_both! {
             "main_title": {"title": "t"}, "card_action": {"type": 1, "url": "https://x"}}});
         assert!(rig.ask(card).await.is_err());
         assert!(rig.ask(json!({"chatid": "wr1", "text": "x", "enable_duplicate_check": 1})).await.is_err());
+        rig.stop().await;
+    }
+
+    async fn a_file_is_uploaded_once_and_again_when_the_platform_has_it_no_more(database: &Database) {
+        let fake = platform(&database.clock).await;
+        let rig = Rig::with_app(database, &fake).await;
+        let png = |bytes: usize| bytes::Bytes::from([b"\x89PNG".as_slice(), &vec![7; bytes - 4]].concat());
+        let keep = async |channel: &str, kind, content| {
+            let file = NewFile { channel: channel.to_owned(), kind, name: "图.png".to_owned(), content };
+            rig.messages.keep_file(file, &me()).await
+        };
+        let id = keep(APP, MediaKind::Image, png(3_000_000)).await.expect("kept").to_string();
+        let image = |user: &str| json!({"touser": user, "msgtype": "image", "image": {"media_id": id}});
+        for user in ["ann", "bob"] {
+            let sent_id = rig.ask(image(user)).await.expect("taken").id;
+            sent(&rig, &sent_id).await;
+        }
+        let uploads = || fake.calls("media/upload").len();
+        assert_eq!(uploads(), 1, "one upload for both");
+        rig.pass_ms(72 * 3_600_000);
+        let third = rig.ask(image("cid")).await.expect("taken").id;
+        sent(&rig, &third).await;
+        assert_eq!(uploads(), 2, "the platform forgets after three days");
+        fake.add_fault(Fault::of(SEND, FaultKind::Errcode { code: 40007 }, 1));
+        let fourth = rig.ask(image("dan")).await.expect("taken").id;
+        sent(&rig, &fourth).await;
+        assert_eq!((uploads(), shown_to(&fake, "dan").len()), (3, 1));
+        fake.add_fault(Fault::of("media/upload", FaultKind::CloseAfter, 1));
+        fake.add_fault(Fault::of(SEND, FaultKind::Errcode { code: 40007 }, 1));
+        let fifth = rig.ask(image("eve")).await.expect("taken").id;
+        sent(&rig, &fifth).await;
+        assert_eq!(shown_to(&fake, "eve").len(), 1, "a lost upload loses no message");
+
+        let robot_file = keep(CHANNEL, MediaKind::File, png(6)).await.expect("kept").to_string();
+        let file = json!({"channel": CHANNEL, "msgtype": "file", "file": {"media_id": robot_file}});
+        let by_robot = rig.messages.send(file.clone(), &me(), None).await.expect("taken").id;
+        sent(&rig, &by_robot).await;
+        assert!(keep(CHANNEL, MediaKind::Image, png(64)).await.is_err(), "robots take no pictures by id");
+        assert!(keep(APP, MediaKind::Voice, png(64)).await.is_err(), "not an AMR");
+        assert!(keep(APP, MediaKind::Image, png((10 << 20) + 1)).await.is_err());
+        assert!(keep("nobody", MediaKind::Image, png(64)).await.is_err());
+        let of_another = json!({"touser": "a", "msgtype": "file", "file": {"media_id": robot_file}});
+        assert!(rig.ask(of_another).await.is_err(), "kept for another channel");
+        let of_another_kind = json!({"touser": "a", "msgtype": "voice", "voice": {"media_id": id}});
+        assert!(rig.ask(of_another_kind).await.is_err());
+
+        let later = rig.store.purge_before(Purge::Files, NOW_MS + 1_000_000_000_000).await.expect("purged");
+        assert!(later.rows > 0);
+        let missing = rig.ask(image("fay")).await.expect_err("no longer kept");
+        assert!(matches!(missing, SendError::Field(ref field) if field.field == "image.media_id"), "{missing:?}");
         rig.stop().await;
     }
 

@@ -181,6 +181,18 @@ impl Rig {
         self.poll(what, STEP_MS, holds).await;
     }
 
+    /// The same with steps of `step_ms` that leave the sender time to work in between, however busy the machine is.
+    pub(crate) async fn until_slowly(&self, what: &str, step_ms: i64, mut holds: impl AsyncFnMut() -> bool) {
+        for _ in 0..1_500 {
+            if holds().await {
+                return;
+            }
+            self.pass_ms(step_ms);
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        panic!("{what} did not happen");
+    }
+
     async fn poll(&self, what: &str, step_ms: i64, mut holds: impl AsyncFnMut() -> bool) {
         let waited = tokio::time::timeout(PATIENCE, async {
             while !holds().await {

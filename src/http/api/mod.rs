@@ -9,6 +9,7 @@ pub(super) mod deliveries;
 pub(super) mod endpoint_acts;
 pub(super) mod endpoints;
 pub(super) mod events;
+pub(crate) mod files;
 pub(super) mod handlers;
 pub mod keys;
 mod listing;

@@ -3,6 +3,7 @@
 //! Protocol: developer.work.weixin.qq.com/document/path/96484 (上传临时素材).
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::answer::NoAnswer;
 use super::field::FieldError;
@@ -75,6 +76,25 @@ impl MediaKind {
         };
         if is_right { Ok(()) } else { Err(FieldError::new("media", allowed, "another kind of file")) }
     }
+}
+
+/// The form in which a file is uploaded: its content type, and its bytes.
+pub fn form(name: &str, content: &[u8]) -> (String, Vec<u8>) {
+    let digest = Sha256::digest(content);
+    let number = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    // Made of the content, so that it does not stand in it.
+    let boundary = format!("wecom-gateway-{number:032x}");
+    let name = name.replace(['"', '\\', '\r', '\n'], "_");
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"media\"; filename=\"{name}\"; filelength={}\r\n\
+         Content-Type: application/octet-stream\r\n\r\n",
+        content.len()
+    );
+    let tail = format!("\r\n--{boundary}--\r\n");
+    (
+        format!("multipart/form-data; boundary={boundary}"),
+        [head.as_bytes(), content, tail.as_bytes()].concat(),
+    )
 }
 
 /// The platform's name for an uploaded file.
