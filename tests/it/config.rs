@@ -224,12 +224,13 @@ fn the_database_is_taken_from_mysql_variables_when_there_is_a_host() {
     let mut both = mysql.to_vec();
     both.push(("DATABASE_URL", "sqlite:/tmp/x.db"));
     assert_eq!(load(SHIPPED, &both).database.url.expose(), "sqlite:/tmp/x.db");
+    let line = 1 + SHIPPED.lines().position(|line| line.contains("${DATABASE_URL")).expect("it is there");
     assert_eq!(
         problems(SHIPPED, &[("MYSQL_HOST", "db"), ("MYSQL_PORT", "x")]),
         [
-            "n.yaml:39:8: database.url: variable MYSQL_USER is not set, but MYSQL_HOST is",
-            "n.yaml:39:8: database.url: variable MYSQL_DATABASE is not set, but MYSQL_HOST is",
-            "n.yaml:39:8: database.url: variable MYSQL_PORT should be a port number",
+            format!("n.yaml:{line}:8: database.url: variable MYSQL_USER is not set, but MYSQL_HOST is"),
+            format!("n.yaml:{line}:8: database.url: variable MYSQL_DATABASE is not set, but MYSQL_HOST is"),
+            format!("n.yaml:{line}:8: database.url: variable MYSQL_PORT should be a port number"),
         ]
     );
 }
