@@ -4,7 +4,7 @@
 #   benches/run.sh intake     bare axum against the gateway on SQLite; the ratio is the last line; under 50 s
 #   benches/run.sh mysql      the same on a database of its own in MariaDB
 #   benches/run.sh peers      the gateway against FastAPI and Node programs
-#   benches/run.sh latency    answer times at half of the measured capacity, and of URL verifications meanwhile
+#   benches/run.sh latency    answer times at half of the measured capacity, of URL verifications and /health meanwhile
 #   benches/run.sh status     status queries among 10^6 messages with 10^7 pieces of evidence
 #   benches/run.sh growth     intake at 10^6 events against 10^4, and the start on them
 #   benches/run.sh sending    messages out: limits, cut answers, kills, latency
@@ -210,8 +210,12 @@ latency() {
   ( load handshake $GATEWAY_PORT --seconds 3 --clients 4 --rate 200
     echo "handshake at half of capacity: $(figure '.ms | tostring')" ) &
   local beside=$!
+  echo /health >"$WORK/health"
+  ( load get $GATEWAY_PORT --paths "$WORK/health" --seconds 3 --clients 4 --rate 200
+    echo "/health at half of capacity: $(figure '.ms | tostring')" ) &
+  local health=$!
   load callbacks $GATEWAY_PORT --seconds 6 --rate "$half"
-  wait "$beside"
+  wait "$beside" "$health"
   echo "answers at half of capacity ($half/s): $(figure '.ms | tostring')"
 }
 
