@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 GATEWAY=${ORACLE_GATEWAY:-target/release/wecom-gateway}
 PYTHON=target/venv/bin/python
 PORT=${ORACLE_PORT:-18070}
-FAKE_PORT=$((PORT + 1))
+FAKE_PORT=$((PORT + 4))
 TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
 # Its last character has unused bits that are not zero, as most issued keys do.
 KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
