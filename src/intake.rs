@@ -24,7 +24,7 @@ const SLOW_MS: i64 = 1_000;
 const QUIET_ROUNDS: u32 = 2;
 
 /// From this size on a group does not wait for more: the next one gathers while this one is written.
-const GATHER_ROWS: usize = 32;
+const GATHER_ROWS: usize = 16;
 
 /// Limits of the recorder.
 #[derive(Clone, Debug)]
