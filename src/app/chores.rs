@@ -3,6 +3,7 @@
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::settings::Tools;
 use super::{StartError, addresses, alerts};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::upkeep::Upkeep;
 /// Begins all of it.
 pub(super) fn spawn(
     config: &Config,
+    tools: &Tools,
     gate: &Gate,
     store: &Store,
     clock: &Clock,
@@ -23,6 +25,6 @@ pub(super) fn spawn(
     Ok(vec![
         tokio::spawn(upkeep.run(stop.clone())),
         alerts::spawn(config, gate.health(), store, clock, port, stop.clone())?,
-        addresses::spawn(config, gate.peers(), clock, stop.clone())?,
+        addresses::spawn(config, tools, gate.peers(), clock, stop.clone())?,
     ])
 }

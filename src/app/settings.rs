@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::channel::access_token::{Credentials, TokenDesk};
+use crate::channel::access_token::{AccessToken, Credentials, TokenDesk};
 use crate::channel::transport::Transport;
 use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::{BASE_URL_DEFAULT, PACE, Robot, RobotAddress};
 use crate::clock::Clock;
-use crate::config::{ChannelConfig, ChannelKindConfig, Config, PlatformAddressesConfig};
+use crate::config::{AppConfig, ChannelConfig, ChannelKindConfig, Config, PlatformAddressesConfig};
 use crate::dispatch::{Target, Targets};
 use crate::domain::member_pace;
 use crate::entropy::Entropy;
@@ -39,6 +39,16 @@ impl Tools {
     /// Tools without a token yet.
     pub(super) fn new(clock: &Clock, entropy: &Entropy) -> Self {
         Self { tokens: TokenDesk::default(), clock: clock.clone(), entropy: entropy.clone() }
+    }
+
+    /// The one token of `app`, whoever asks with it.
+    pub(super) fn token(&self, app: &AppConfig, transport: &Transport) -> Arc<AccessToken> {
+        let credentials = Credentials {
+            base_url: app.base_url.clone(),
+            corp_id: app.corp_id.clone(),
+            secret: app.secret.clone(),
+        };
+        self.tokens.token(&credentials, transport, &self.clock, &self.entropy)
     }
 }
 
@@ -136,12 +146,7 @@ fn way_out(
             Ok((Target::robot(name, robot.clone()), SendChannel::Robot(robot)))
         }
         ChannelKindConfig::App(app) => {
-            let credentials = Credentials {
-                base_url: app.base_url.clone(),
-                corp_id: app.corp_id.clone(),
-                secret: app.secret.clone(),
-            };
-            let token = tools.tokens.token(&credentials, transport, &tools.clock, &tools.entropy);
+            let token = tools.token(app, transport);
             let app =
                 App::new(app.agent_id.unwrap_or_default(), token, transport.clone(), tools.clock.clone());
             let at_once = config.limits.dispatch.app_in_flight_max;

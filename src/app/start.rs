@@ -80,9 +80,9 @@ pub(super) async fn start(
     let (gate, watch) = front::build(&behind, &entropy);
     let (shutdown, background) = (CancellationToken::new(), CancellationToken::new());
     let following = forwarding.clone().run(late, background.clone());
+    let mut tasks = chores::spawn(&config, &tools, &gate, &store, &clock, address.port(), &background)?;
     let reloader =
         Reloader { file, custom, sources, facts, dispatch: dispatch.clone(), messages, tools, forwarding };
-    let mut tasks = chores::spawn(&config, &gate, &store, &clock, address.port(), &background)?;
     tasks.extend([
         tokio::spawn(watch.run(background.clone())),
         tokio::spawn(following),

@@ -1,34 +1,24 @@
 //! Asks the platform, again and again, from which addresses it calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::channel::access_token::AccessToken;
 use crate::channel::transport::{Exchange, Transport};
 use crate::clock::Clock;
 use crate::http::platform_addresses::PlatformAddresses;
 use crate::secret::Secret;
-use crate::wecom::api::answer::ApiAnswer;
-use crate::wecom::api::callback_ip;
-
-/// The app that asks.
-#[derive(Clone, Debug)]
-pub struct AskingApp {
-    /// Where the platform's API is.
-    pub base_url: String,
-    /// Its corp.
-    pub corp_id: String,
-    /// Its secret.
-    pub secret: Secret,
-}
+use crate::wecom::api::callback_ip::{self, Refused};
+use crate::wecom::errcode::{ErrcodeClass, lookup};
 
 /// Keeps the list fresh.
 #[derive(Debug)]
 pub struct CallbackAddresses {
-    /// Who asks.
-    pub app: AskingApp,
+    /// The token of the app that asks: the one it sends with.
+    pub token: Arc<AccessToken>,
     /// Where the list goes.
     pub addresses: PlatformAddresses,
     /// How often it is asked for.
@@ -69,24 +59,27 @@ impl CallbackAddresses {
     }
 
     async fn ask(&self) -> Result<Vec<IpNet>, String> {
-        let token = self.token().await?;
-        let url = format!("{}/cgi-bin/getcallbackip?access_token={}", self.app.base_url, token.expose());
-        let body = self.get(&Secret::new(url)).await?;
-        callback_ip::parse(&body).map_err(|refused| refused.to_string())
+        let (answer, token) = self.ask_once().await?;
+        match answer {
+            // The token ended before its time: once more with the next one.
+            Err(Refused::Code(code)) if lookup(code).class == ErrcodeClass::RefreshToken => {
+                self.token.invalidate(&token).await;
+                self.ask_once().await?.0.map_err(|refused| refused.to_string())
+            }
+            answer => answer.map_err(|refused| refused.to_string()),
+        }
     }
 
-    async fn token(&self) -> Result<Secret, String> {
-        let AskingApp { base_url, corp_id, secret } = &self.app;
-        let url = format!("{base_url}/cgi-bin/gettoken?corpid={corp_id}&corpsecret={}", secret.expose());
+    /// The platform's answer, and the token it was asked with.
+    async fn ask_once(&self) -> Result<(Result<Vec<IpNet>, Refused>, Secret), String> {
+        let token = self.token.get().await.map_err(|tried| match tried.errcode {
+            Some(code) => format!("no access token: the platform answers {code}"),
+            None => format!("no access token: {}", tried.error.unwrap_or_default()),
+        })?;
+        let base_url = self.token.base_url();
+        let url = format!("{base_url}/cgi-bin/getcallbackip?access_token={}", token.expose());
         let body = self.get(&Secret::new(url)).await?;
-        match ApiAnswer::parse(&body) {
-            Ok(ApiAnswer { errcode: 0, .. }) => {}
-            Ok(refused) => return Err(format!("no access token: the platform answers {}", refused.errcode)),
-            Err(other) => return Err(format!("no access token: {other}")),
-        }
-        let answer: Value = serde_json::from_slice(&body).map_err(|_no_json| "no JSON".to_owned())?;
-        let token = answer.get("access_token").and_then(Value::as_str);
-        token.map(Secret::new).ok_or_else(|| "no access token in the answer".to_owned())
+        Ok((callback_ip::parse(&body), token))
     }
 
     async fn get(&self, url: &Secret) -> Result<bytes::Bytes, String> {
