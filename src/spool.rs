@@ -81,13 +81,9 @@ impl Spool {
     ) -> Result<Self, StoreError> {
         let mut own = None;
         for path in files(&settings.directory) {
-            match SpoolFile::open(&path).await {
-                Ok(file) => {
-                    own = Some(file);
-                    break;
-                }
-                Err(StoreError::InUse(_)) => {}
-                Err(error) => tracing::error!(%error, path = %path.display(), "a spool file cannot be read"),
+            own = abandoned(&path).await;
+            if own.is_some() {
+                break;
             }
         }
         let file = if let Some(file) = own {
@@ -220,10 +216,8 @@ impl Shared {
             if path == self.file.path() {
                 continue;
             }
-            match SpoolFile::open(&path).await {
-                Ok(file) => self.empty(file, committed).await,
-                Err(StoreError::InUse(_)) => {}
-                Err(error) => tracing::error!(%error, path = %path.display(), "a spool file cannot be read"),
+            if let Some(file) = abandoned(&path).await {
+                self.empty(file, committed).await;
             }
         }
     }
@@ -252,6 +246,18 @@ impl Shared {
 /// Whether this answer means that the database cannot be used now.
 fn is_away<T>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Unavailable(_) | StoreError::Busy))
+}
+
+/// The file at `path`, if no process has it open.
+async fn abandoned(path: &Path) -> Option<SpoolFile> {
+    match SpoolFile::open(path).await {
+        Ok(file) => Some(file),
+        Err(StoreError::InUse(_)) => None,
+        Err(error) => {
+            tracing::error!(%error, path = %path.display(), "a spool file cannot be read");
+            None
+        }
+    }
 }
 
 /// The spool files in `directory`, in the order of their names.
