@@ -198,15 +198,12 @@ async fn one(
     params(("id" = String, Path, description = "The delivery's id: `dlv_…`")),
     responses((status = 200, description = "The delivery now", body = DeliveryDetailView)))]
 async fn retry(
-    State((store, forwarding, audit)): State<(Store, Forwarding, Audit)>,
+    State(desk): State<Desk>,
     caller: Caller,
     origin: Origin,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryDetailView>, Problem> {
-    let parsed = event_delivery(&store, &caller, &id).await?;
-    forwarding.by_hand(ByHand::Retry, &parsed).await?;
-    audit.note(&origin, &caller.actor, "delivery.retried", &id);
-    one(State(store), caller, Path(id)).await
+    by_hand(desk, caller, &origin, id, (ByHand::Retry, "delivery.retried")).await
 }
 
 /// Give a delivery up
@@ -216,14 +213,28 @@ async fn retry(
     params(("id" = String, Path, description = "The delivery's id: `dlv_…`")),
     responses((status = 200, description = "The delivery now", body = DeliveryDetailView)))]
 async fn drop_one(
-    State((store, forwarding, audit)): State<(Store, Forwarding, Audit)>,
+    State(desk): State<Desk>,
     caller: Caller,
     origin: Origin,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryDetailView>, Problem> {
+    by_hand(desk, caller, &origin, id, (ByHand::Drop, "delivery.dropped")).await
+}
+
+/// What acting on a delivery by hand takes.
+type Desk = (Store, Forwarding, Audit);
+
+/// Does `what` to a delivery, notes it as `action`, and shows the delivery as it is then.
+async fn by_hand(
+    (store, forwarding, audit): Desk,
+    caller: Caller,
+    origin: &Origin,
+    id: String,
+    (what, action): (ByHand, &'static str),
+) -> Result<Json<DeliveryDetailView>, Problem> {
     let parsed = event_delivery(&store, &caller, &id).await?;
-    forwarding.by_hand(ByHand::Drop, &parsed).await?;
-    audit.note(&origin, &caller.actor, "delivery.dropped", &id);
+    forwarding.by_hand(what, &parsed).await?;
+    audit.note(origin, &caller.actor, action, &id);
     one(State(store), caller, Path(id)).await
 }
 
