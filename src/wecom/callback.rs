@@ -13,6 +13,7 @@ use crate::sabotage::{self, Protection};
 use crate::wecom::cipher::{self, BLOCK_BYTES, CipherFault};
 use crate::wecom::envelope;
 use crate::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::params::Params;
 use crate::wecom::refusal::{Refusal, Step};
 use crate::wecom::signature::Signature;
@@ -30,9 +31,9 @@ impl<'a> SealedCallback<'a> {
     ///
     /// # Errors
     /// [`Step::Parameter`], [`Step::Timestamp`], [`Step::Nonce`], [`Step::Body`], [`Step::Base64`], [`Step::Length`].
-    pub fn read(raw_query: &'a str, body: &'a [u8]) -> Result<Self, Refusal> {
-        let params = Params::read(raw_query)?;
-        let sealed = envelope::sealed_text(body)?;
+    pub fn read(raw_query: &'a str, body: &'a [u8], limits: &ReadLimits) -> Result<Self, Refusal> {
+        let params = Params::read(raw_query, limits)?;
+        let sealed = envelope::sealed_text(body, limits)?;
         Self::from_parts(params, sealed)
     }
 
@@ -40,8 +41,8 @@ impl<'a> SealedCallback<'a> {
     ///
     /// # Errors
     /// As [`SealedCallback::read`].
-    pub fn read_url_check(raw_query: &'a str) -> Result<Self, Refusal> {
-        let mut params = Params::read(raw_query)?;
+    pub fn read_url_check(raw_query: &'a str, limits: &ReadLimits) -> Result<Self, Refusal> {
+        let mut params = Params::read(raw_query, limits)?;
         let sealed = params.echostr.take().ok_or_else(|| {
             Refusal::new(Step::Parameter, "the query has no `echostr`: this is no URL check of the platform")
         })?;
@@ -152,7 +153,7 @@ mod tests {
     fn the_published_url_check_is_answered() {
         let (token, key) = keys();
         let accepted = ReceiveIds::new(vec!["wx5823bf96d3bd56c7".into()]);
-        let check = SealedCallback::read_url_check(QUERY).unwrap();
+        let check = SealedCallback::read_url_check(QUERY, &ReadLimits::DEFAULT).unwrap();
         let opened = check.verify(&token).unwrap().decrypt(&key, &accepted).unwrap();
         assert_eq!(
             (opened.message.as_ref(), opened.receive_id.as_str()),
@@ -166,7 +167,7 @@ mod tests {
         let (token, key) = keys();
         let corp = ReceiveIds::new(vec!["wx5823bf96d3bd56c7".into()]);
         let outcome = |query: &str, token: &Token, key: &EncodingAesKey, accepted: &ReceiveIds| {
-            SealedCallback::read_url_check(query)
+            SealedCallback::read_url_check(query, &ReadLimits::DEFAULT)
                 .and_then(|check| check.verify(token)?.decrypt(key, accepted))
                 .map_err(|refusal| refusal.step)
                 .unwrap_err()
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(outcome(&QUERY.replace("echostr", "echo"), &token, &key, &corp), Step::Parameter);
         assert_eq!(outcome(QUERY, &token, &key, &ReceiveIds::empty()), Step::ReceiveId);
 
-        let refusal = SealedCallback::read_url_check(QUERY)
+        let refusal = SealedCallback::read_url_check(QUERY, &ReadLimits::DEFAULT)
             .unwrap()
             .verify(&token)
             .unwrap()

@@ -54,7 +54,11 @@ mod tests {
     use crate::wecom::event;
 
     fn key_of(scope: &str, plaintext: &str) -> DedupKey {
-        key(scope, &event::reading(plaintext.as_bytes()), plaintext.as_bytes())
+        key(
+            scope,
+            &event::reading(plaintext.as_bytes(), &crate::wecom::limits::ReadLimits::DEFAULT),
+            plaintext.as_bytes(),
+        )
     }
 
     fn message(sender: &str, id: &str, text: &str) -> String {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::wecom::json;
 use crate::wecom::leaf::LeafText;
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::refusal::{Refusal, Step, quote};
 use crate::wecom::xml::{Piece, XmlReader};
 
@@ -17,21 +18,21 @@ use crate::wecom::xml::{Piece, XmlReader};
 ///
 /// # Errors
 /// [`Step::Body`]: neither an XML nor a JSON envelope, no ciphertext or two, a DTD.
-pub fn sealed_text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
+pub fn sealed_text<'a>(body: &'a [u8], limits: &ReadLimits) -> Result<Cow<'a, str>, Refusal> {
     let text =
         std::str::from_utf8(body).map_err(|error| refused(format!("the body is not UTF-8: {error}")))?;
     let text = text.trim_start_matches('\u{FEFF}').trim_ascii();
     match text.as_bytes().first() {
-        Some(b'<') => sealed_in_xml(text),
-        Some(b'{') => sealed_in_json(text),
+        Some(b'<') => sealed_in_xml(text, limits),
+        Some(b'{') => sealed_in_json(text, limits),
         Some(_) => Err(refused("the body begins neither with `<` nor with `{`".into())),
         None => Err(refused("the body is empty".into())),
     }
 }
 
 /// The only element that is read is the root's own `Encrypt`: user texts may fake another one deeper down.
-fn sealed_in_xml(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let mut reader = XmlReader::new(text);
+fn sealed_in_xml<'a>(text: &'a str, limits: &ReadLimits) -> Result<Cow<'a, str>, Refusal> {
+    let mut reader = XmlReader::new(text, limits);
     let mut depth = 0_usize;
     let mut open: Option<LeafText<'_>> = None;
     let mut found: Option<Cow<'_, str>> = None;
@@ -75,8 +76,8 @@ struct JsonEnvelope<'a> {
     encrypt: Option<Cow<'a, str>>,
 }
 
-fn sealed_in_json(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    json::quote_large_integers(text)
+fn sealed_in_json<'a>(text: &'a str, limits: &ReadLimits) -> Result<Cow<'a, str>, Refusal> {
+    json::quote_large_integers(text, limits)
         .map_err(|fault| refused(format!("the JSON envelope cannot be read: {fault}")))?;
     let envelope: JsonEnvelope<'_> = serde_json::from_str(text).map_err(|error| {
         refused(format!("the JSON envelope cannot be read: {}", quote(&error.to_string())))
@@ -95,6 +96,10 @@ fn no_ciphertext() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sealed_text(body: &[u8]) -> Result<Cow<'_, str>, Refusal> {
+        super::sealed_text(body, &ReadLimits::DEFAULT)
+    }
 
     #[test]
     fn every_known_form_gives_its_ciphertext() {

@@ -4,11 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// Deepest nesting that is read; documented callbacks go eight deep.
-pub(crate) const DEPTH_MAX: usize = 64;
-
-/// Most commas, brackets and braces that are read.
-pub(crate) const MARKS_MAX: usize = 20_000;
+use crate::wecom::limits::ReadLimits;
 
 /// The largest integer that every JSON reader keeps exact: 2^53 − 1.
 const EXACT_MAX: u128 = 9_007_199_254_740_991;
@@ -16,12 +12,12 @@ const EXACT_MAX: u128 = 9_007_199_254_740_991;
 /// Why JSON cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JsonFault {
-    /// More than [`MARKS_MAX`] values.
-    #[error("it has more than {MARKS_MAX} values")]
-    Values,
-    /// Nested deeper than [`DEPTH_MAX`].
-    #[error("it is nested deeper than {DEPTH_MAX}")]
-    Depth,
+    /// More values than this.
+    #[error("it has more than {0} values")]
+    Values(usize),
+    /// Nested deeper than this.
+    #[error("it is nested deeper than {0}")]
+    Depth(usize),
     /// Not JSON, or not an object.
     #[error("it is no JSON object")]
     Malformed,
@@ -31,8 +27,8 @@ pub(crate) enum JsonFault {
 ///
 /// # Errors
 /// See [`JsonFault`].
-pub(crate) fn parse(text: &str) -> Result<Value, JsonFault> {
-    let text = quote_large_integers(text.trim_start_matches('\u{FEFF}'))?;
+pub(crate) fn parse(text: &str, limits: &ReadLimits) -> Result<Value, JsonFault> {
+    let text = quote_large_integers(text.trim_start_matches('\u{FEFF}'), limits)?;
     serde_json::from_str(&text).ok().filter(Value::is_object).ok_or(JsonFault::Malformed)
 }
 
@@ -41,10 +37,13 @@ pub(crate) fn parse(text: &str) -> Result<Value, JsonFault> {
 ///
 /// # Errors
 /// A limit is broken.
-pub(crate) fn quote_large_integers(text: &str) -> Result<Cow<'_, str>, JsonFault> {
+pub(crate) fn quote_large_integers<'a>(
+    text: &'a str,
+    limits: &ReadLimits,
+) -> Result<Cow<'a, str>, JsonFault> {
     let mut out = String::new();
     let mut copied = 0;
-    let mut limits = Limits::default();
+    let mut met = Met::default();
     let mut bytes = text.bytes().enumerate().peekable();
     while let Some((at, byte)) = bytes.next() {
         match byte {
@@ -63,7 +62,7 @@ pub(crate) fn quote_large_integers(text: &str) -> Result<Cow<'_, str>, JsonFault
                     copied = end;
                 }
             }
-            other => limits.count(other)?,
+            other => met.count(other, limits)?,
         }
     }
     if copied == 0 {
@@ -75,13 +74,13 @@ pub(crate) fn quote_large_integers(text: &str) -> Result<Cow<'_, str>, JsonFault
 
 /// What was met so far.
 #[derive(Default)]
-struct Limits {
+struct Met {
     marks: usize,
     depth: usize,
 }
 
-impl Limits {
-    fn count(&mut self, byte: u8) -> Result<(), JsonFault> {
+impl Met {
+    fn count(&mut self, byte: u8, limits: &ReadLimits) -> Result<(), JsonFault> {
         match byte {
             b',' => self.marks += 1,
             b'[' | b'{' => {
@@ -91,10 +90,11 @@ impl Limits {
             b']' | b'}' => self.depth = self.depth.saturating_sub(1),
             _ => {}
         }
-        if self.marks > MARKS_MAX {
-            return Err(JsonFault::Values);
+        if self.marks > limits.json_values_max {
+            return Err(JsonFault::Values(limits.json_values_max));
         }
-        if self.depth > DEPTH_MAX { Err(JsonFault::Depth) } else { Ok(()) }
+        let depth_max = limits.json_depth_max;
+        if self.depth > depth_max { Err(JsonFault::Depth(depth_max)) } else { Ok(()) }
     }
 }
 
@@ -126,6 +126,10 @@ fn is_large_integer(number: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn parse(text: &str) -> Result<Value, JsonFault> {
+        super::parse(text, &ReadLimits::DEFAULT)
+    }
 
     #[test]
     fn large_integers_stay_exact_and_the_rest_stays_as_it_is() {
@@ -161,11 +165,15 @@ mod tests {
     #[test]
     fn depth_and_number_of_values_are_bounded() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert!(parse(&nested(DEPTH_MAX - 1)).is_ok());
-        assert_eq!(parse(&nested(DEPTH_MAX)), Err(JsonFault::Depth));
-        assert_eq!(parse(&nested(100_000)), Err(JsonFault::Depth));
+        assert_eq!(parse(&nested(100_000)), Err(JsonFault::Depth(64)));
         let long = |commas: usize| format!("{{\"a\":[1{}]}}", ",1".repeat(commas));
-        assert!(parse(&long(MARKS_MAX - 2)).is_ok());
-        assert_eq!(parse(&long(MARKS_MAX - 1)), Err(JsonFault::Values));
+        for (depth, number) in [(64, 20_000), (2, 5), (100, 1_000_000)] {
+            let limits = ReadLimits { json_depth_max: depth, json_values_max: number, ..ReadLimits::DEFAULT };
+            let deep = ReadLimits { json_values_max: 1_000, ..limits };
+            assert!(super::parse(&nested(depth - 1), &deep).is_ok());
+            assert_eq!(super::parse(&nested(depth), &deep), Err(JsonFault::Depth(depth)));
+            assert!(super::parse(&long(number - 2), &limits).is_ok());
+            assert_eq!(super::parse(&long(number - 1), &limits), Err(JsonFault::Values(number)));
+        }
     }
 }

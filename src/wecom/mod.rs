@@ -16,6 +16,7 @@ pub mod event;
 mod json;
 pub mod keys;
 mod leaf;
+pub mod limits;
 pub mod params;
 pub mod refusal;
 pub mod reply;

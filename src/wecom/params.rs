@@ -7,13 +7,8 @@
 use std::borrow::Cow;
 
 use crate::sabotage::{self, Protection};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::refusal::{Refusal, Step, quote};
-
-/// Longest query string that is read, in bytes.
-pub const QUERY_BYTES_MAX: usize = 8 * 1024;
-
-/// Most parameters that are read; a callback has four and whatever the configured URL brings.
-pub const PARAMETERS_MAX: usize = 32;
 
 /// The signed parameters of a request. Others belong to the configured URL and are left alone.
 #[derive(Debug)]
@@ -35,17 +30,18 @@ impl<'a> Params<'a> {
     ///
     /// # Errors
     /// [`Step::Parameter`], [`Step::Timestamp`] or [`Step::Nonce`].
-    pub fn read(raw_query: &'a str) -> Result<Self, Refusal> {
-        if raw_query.len() > QUERY_BYTES_MAX {
+    pub fn read(raw_query: &'a str, limits: &ReadLimits) -> Result<Self, Refusal> {
+        let ReadLimits { query_bytes_max, parameters_max, .. } = *limits;
+        if raw_query.len() > query_bytes_max {
             return Err(parameter(format!(
-                "the query has {} bytes, {QUERY_BYTES_MAX} are read",
+                "the query has {} bytes, {query_bytes_max} are read",
                 raw_query.len()
             )));
         }
         let mut found = Found::default();
         for (index, pair) in raw_query.split('&').enumerate() {
-            if index >= PARAMETERS_MAX {
-                return Err(parameter(format!("more than {PARAMETERS_MAX} query parameters")));
+            if index >= parameters_max {
+                return Err(parameter(format!("more than {parameters_max} query parameters")));
             }
             found.take(pair)?;
         }
@@ -166,15 +162,19 @@ fn missing(name: &str) -> Refusal {
 mod tests {
     use super::*;
 
+    fn read(query: &str) -> Result<Params<'_>, Refusal> {
+        Params::read(query, &ReadLimits::DEFAULT)
+    }
+
     const GOOD: &str = "msg_signature=ab&timestamp=1409659589&nonce=263014780";
 
     fn step(query: &str) -> Step {
-        Params::read(query).unwrap_err().step
+        read(query).unwrap_err().step
     }
 
     #[test]
     fn order_and_strange_parameters_do_not_matter() {
-        let params = Params::read("a=%zz&%ff=1&nonce=n_-0&x&msg_signature=s&timestamp=1409659589&").unwrap();
+        let params = read("a=%zz&%ff=1&nonce=n_-0&x&msg_signature=s&timestamp=1409659589&").unwrap();
         assert_eq!(
             (params.signature.as_ref(), params.timestamp_s(), params.nonce.as_ref()),
             ("s", 1_409_659_589, "n_-0")
@@ -186,7 +186,7 @@ mod tests {
     fn a_plus_survives_in_each_of_its_forms() {
         for echostr in ["a%2Bb%2Fc%3D", "a+b/c=", "a b/c=", "a%20b/c="] {
             let query = format!("{GOOD}&echostr={echostr}");
-            assert_eq!(Params::read(&query).unwrap().echostr.unwrap(), "a+b/c=", "{echostr}");
+            assert_eq!(read(&query).unwrap().echostr.unwrap(), "a+b/c=", "{echostr}");
         }
     }
 
@@ -228,15 +228,16 @@ mod tests {
         for nonce in ["", "a+b", "a%20b", "a=b", "a%26b", "é", "a.b", &"n".repeat(65)] {
             assert_eq!(step(&with("1409659589", nonce)), Step::Nonce, "{nonce}");
         }
-        assert!(Params::read(&with("1409659589", &"n".repeat(64))).is_ok());
+        assert!(read(&with("1409659589", &"n".repeat(64))).is_ok());
     }
 
     #[test]
     fn length_and_number_are_bounded() {
+        let ReadLimits { query_bytes_max, parameters_max, .. } = ReadLimits::DEFAULT;
         let filler = |bytes: usize| format!("{GOOD}&x={}", "y".repeat(bytes - GOOD.len() - 3));
-        assert!(Params::read(&filler(QUERY_BYTES_MAX)).is_ok());
-        assert_eq!(step(&filler(QUERY_BYTES_MAX + 1)), Step::Parameter);
-        assert!(Params::read(&format!("{GOOD}{}", "&x=1".repeat(PARAMETERS_MAX - 3))).is_ok());
-        assert_eq!(step(&format!("{GOOD}{}", "&x=1".repeat(PARAMETERS_MAX - 2))), Step::Parameter);
+        assert!(read(&filler(query_bytes_max)).is_ok());
+        assert_eq!(step(&filler(query_bytes_max + 1)), Step::Parameter);
+        assert!(read(&format!("{GOOD}{}", "&x=1".repeat(parameters_max - 3))).is_ok());
+        assert_eq!(step(&format!("{GOOD}{}", "&x=1".repeat(parameters_max - 2))), Step::Parameter);
     }
 }

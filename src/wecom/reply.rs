@@ -95,12 +95,13 @@ mod tests {
         for (body, signature) in [(&xml, signature_in_xml), (&json, value["msgsignature"].as_str().unwrap())]
         {
             let query = format!("msg_signature={signature}&timestamp=1409659589&nonce=n1");
-            let opened = SealedCallback::read(&query, body.as_bytes())
-                .unwrap()
-                .verify(&token)
-                .unwrap()
-                .decrypt(&key, &ReceiveIds::new(vec!["ww1".into()]))
-                .unwrap();
+            let opened =
+                SealedCallback::read(&query, body.as_bytes(), &crate::wecom::limits::ReadLimits::DEFAULT)
+                    .unwrap()
+                    .verify(&token)
+                    .unwrap()
+                    .decrypt(&key, &ReceiveIds::new(vec!["ww1".into()]))
+                    .unwrap();
             assert_eq!(opened.message, "<xml>好</xml>".as_bytes());
         }
     }

@@ -11,13 +11,8 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event as XmlEvent};
 
 use crate::sabotage::{self, Protection};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::refusal::quote;
-
-/// Deepest nesting that is read; documented callbacks go six deep.
-pub(crate) const DEPTH_MAX: usize = 16;
-
-/// Most pieces (elements, texts, comments) that are read; the longest documented callback has about 2,000.
-pub(crate) const PIECES_MAX: usize = 20_000;
 
 /// Why a document cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +26,12 @@ pub(crate) enum XmlFault {
     /// An entity that only a DTD could define.
     #[error("it holds an undefined entity")]
     Entity,
-    /// Nested deeper than [`DEPTH_MAX`].
-    #[error("it is nested deeper than {DEPTH_MAX}")]
-    Depth,
-    /// More than [`PIECES_MAX`] pieces.
-    #[error("it has more than {PIECES_MAX} pieces")]
-    Pieces,
+    /// Nested deeper than this.
+    #[error("it is nested deeper than {0}")]
+    Depth(usize),
+    /// More pieces than this.
+    #[error("it has more than {0} pieces")]
+    Pieces(usize),
     /// Text or a second element outside the root element.
     #[error("there is something outside its root element")]
     OutsideRoot,
@@ -75,6 +70,7 @@ impl Name<'_> {
 /// Reads a document piece by piece.
 pub(crate) struct XmlReader<'a> {
     reader: Reader<&'a [u8]>,
+    limits: ReadLimits,
     depth: usize,
     pieces: usize,
     root_seen: bool,
@@ -82,10 +78,10 @@ pub(crate) struct XmlReader<'a> {
 
 impl<'a> XmlReader<'a> {
     /// Begins with `text`; a byte order mark is passed over.
-    pub(crate) fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str, limits: &ReadLimits) -> Self {
         let mut reader = Reader::from_str(text.trim_start_matches('\u{FEFF}'));
         reader.config_mut().expand_empty_elements = true;
-        Self { reader, depth: 0, pieces: 0, root_seen: false }
+        Self { reader, limits: *limits, depth: 0, pieces: 0, root_seen: false }
     }
 
     /// The next piece.
@@ -95,8 +91,8 @@ impl<'a> XmlReader<'a> {
     pub(crate) fn next(&mut self) -> Result<Piece<'a>, XmlFault> {
         loop {
             self.pieces += 1;
-            if self.pieces > PIECES_MAX {
-                return Err(XmlFault::Pieces);
+            if self.pieces > self.limits.xml_pieces_max {
+                return Err(XmlFault::Pieces(self.limits.xml_pieces_max));
             }
             match self.reader.read_event().map_err(|error| XmlFault::Malformed(quote(&error.to_string())))? {
                 XmlEvent::Start(start) => return self.open(start),
@@ -137,8 +133,8 @@ impl<'a> XmlReader<'a> {
         }
         self.root_seen = true;
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(XmlFault::Depth);
+        if self.depth > self.limits.xml_depth_max {
+            return Err(XmlFault::Depth(self.limits.xml_depth_max));
         }
         if !start.attributes_raw().trim_ascii().is_empty() {
             return Err(XmlFault::Attribute);
@@ -191,7 +187,11 @@ mod tests {
 
     /// Opens, closes and texts of a document, written out.
     fn pieces(text: &str) -> Result<String, XmlFault> {
-        let mut reader = XmlReader::new(text);
+        within(text, &ReadLimits::DEFAULT)
+    }
+
+    fn within(text: &str, limits: &ReadLimits) -> Result<String, XmlFault> {
+        let mut reader = XmlReader::new(text, limits);
         let mut out = String::new();
         loop {
             match reader.next()? {
@@ -250,11 +250,15 @@ mod tests {
     #[test]
     fn depth_and_number_are_bounded() {
         let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
-        assert!(pieces(&nested(DEPTH_MAX)).is_ok());
-        assert_eq!(pieces(&nested(DEPTH_MAX + 1)), Err(XmlFault::Depth));
         // Two pieces a child, two for the root, one for the end.
         let many = |children: usize| format!("<a>{}</a>", "<b/>".repeat(children));
-        assert!(pieces(&many((PIECES_MAX - 3) / 2)).is_ok());
-        assert_eq!(pieces(&many((PIECES_MAX - 3) / 2 + 1)), Err(XmlFault::Pieces));
+        for (depth, number) in [(16, 20_000), (3, 9), (100, 1_000_000)] {
+            let limits = ReadLimits { xml_depth_max: depth, xml_pieces_max: number, ..ReadLimits::DEFAULT };
+            let deep = ReadLimits { xml_pieces_max: 1_000, ..limits };
+            assert!(within(&nested(depth), &deep).is_ok());
+            assert_eq!(within(&nested(depth + 1), &deep), Err(XmlFault::Depth(depth)));
+            assert!(within(&many((number - 3) / 2), &limits).is_ok());
+            assert_eq!(within(&many((number - 3) / 2 + 1), &limits), Err(XmlFault::Pieces(number)));
+        }
     }
 }

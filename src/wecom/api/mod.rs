@@ -7,6 +7,7 @@ pub mod card_change;
 pub mod field;
 pub mod links;
 pub mod media;
+pub mod passive;
 pub mod recipients;
 pub mod robot;
 pub mod sent;

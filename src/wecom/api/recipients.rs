@@ -98,15 +98,18 @@ impl Recipients {
     }
 }
 
+/// `text`, if it can be the id of a group chat.
+pub fn chat_id(text: &str) -> Option<&str> {
+    let is_chat = (1..=CHAT_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    is_chat.then_some(text)
+}
+
 /// `chatid`, which stands alone.
 fn take_chat(message: &mut Map<String, Value>) -> Result<Option<String>, FieldError> {
     let Some(given) = message.remove("chatid") else { return Ok(None) };
     let allowed = format!("1 to {CHAT_BYTES_MAX} letters and digits");
-    let is_chat = |chat: &&str| {
-        (1..=CHAT_BYTES_MAX).contains(&chat.len())
-            && chat.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
-    };
-    let chat = given.as_str().filter(is_chat).map(str::to_owned);
+    let chat = given.as_str().and_then(chat_id).map(str::to_owned);
     let chat =
         chat.ok_or_else(|| FieldError::new("chatid", allowed, super::field::shown(&given.to_string())))?;
     match ["touser", "toparty", "totag"].into_iter().find(|field| message.contains_key(*field)) {

@@ -37,6 +37,13 @@ pub(super) struct Fields<'a> {
     pub(super) response_code: Cow<'a, str>,
     pub(super) error_code: Cow<'a, str>,
     pub(super) error_text: Cow<'a, str>,
+    /// `Status` and counts of an Official Account's job.
+    pub(super) job_status: Cow<'a, str>,
+    pub(super) total_count: Cow<'a, str>,
+    pub(super) sent_count: Cow<'a, str>,
+    pub(super) error_count: Cow<'a, str>,
+    /// The messages of `subscribe_msg_sent_event`.
+    pub(super) jobs: Vec<Job<'a>>,
     /// Only robots' callbacks have it: `WebhookUrl`, `response_url`, `aibotid`.
     pub(super) robot: Cow<'a, str>,
     pub(super) feedback_id: Cow<'a, str>,
@@ -48,6 +55,14 @@ pub(super) struct Fields<'a> {
     pub(super) gesture: Option<(&'static str, Cow<'a, str>)>,
     /// Question keys and chosen option ids of a card.
     pub(super) selected: Vec<(String, Vec<String>)>,
+}
+
+/// One message of `subscribe_msg_sent_event`.
+#[derive(Debug, Default)]
+pub(super) struct Job<'a> {
+    pub(super) message_id: Cow<'a, str>,
+    pub(super) error_code: Cow<'a, str>,
+    pub(super) error_status: Cow<'a, str>,
 }
 
 /// The field a direct child of the XML root, or a member of the JSON root, stands for.
@@ -75,6 +90,10 @@ pub(super) fn root_slot(name: &str) -> Option<Slot> {
         "ResponseCode" => |f| &mut f.response_code,
         "ErrCode" | "errcode" => |f| &mut f.error_code,
         "ErrMsg" | "errmsg" | "error_message" => |f| &mut f.error_text,
+        "Status" => |f| &mut f.job_status,
+        "TotalCount" => |f| &mut f.total_count,
+        "SentCount" => |f| &mut f.sent_count,
+        "ErrorCount" => |f| &mut f.error_count,
         "WebhookUrl" | "webhook_url" | "response_url" | "aibotid" => |f| &mut f.robot,
         _ => return None,
     })
@@ -105,6 +124,8 @@ impl<'a> Fields<'a> {
                 ["key", "content", "text"].iter().find_map(|member| value.get(member)).unwrap_or(value);
             Some((name, text_of(Some(inner))))
         });
+        let jobs = body.get("List").and_then(Value::as_array);
+        fields.jobs = jobs.into_iter().flatten().map(Job::of_json).collect();
         if let Some(event) = body.get("event") {
             fields.take_robot_event(event);
         }
@@ -130,6 +151,13 @@ impl<'a> Fields<'a> {
             }
             _ => {}
         }
+    }
+}
+
+impl<'a> Job<'a> {
+    fn of_json(item: &'a Value) -> Self {
+        let text = |name| text_of(item.get(name));
+        Self { message_id: text("MsgID"), error_code: text("ErrorCode"), error_status: text("ErrorStatus") }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::domain::event::{Event, EventKind, Format, Meaning};
 use crate::domain::evidence::InteractionKind;
 use crate::domain::status::Status;
 use crate::wecom::event::fields::Fields;
-use crate::wecom::event::{CallbackId, Reading};
+use crate::wecom::event::{CallbackId, Reading, job_result};
 
 /// An id longer than this is none: it is left out, and stays in the payload.
 const ID_BYTES_MAX: usize = 256;
@@ -178,7 +178,7 @@ fn event_meaning(fields: &Fields<'_>) -> Meaning {
         action if MENU_EVENTS.contains(&action) => {
             Meaning::Menu { action: action.to_owned(), key: fields.event_key.to_string() }
         }
-        _ => Meaning::Other,
+        _ => job_result::meaning(fields).unwrap_or(Meaning::Other),
     }
 }
 

@@ -6,6 +6,7 @@
 //! kind `unreadable`, and its bytes are kept beside it anyway.
 
 mod fields;
+mod job_result;
 mod meaning;
 mod tree;
 mod xml_fields;
@@ -14,10 +15,11 @@ use serde_json::Value;
 
 use crate::domain::event::{Event, EventKind, Format};
 use crate::wecom::json;
+use crate::wecom::limits::ReadLimits;
 use fields::Fields;
 
 /// The version of this reader, stored with each event, so that a later one can tell what it would read anew.
-pub const READER_VERSION: i64 = 1;
+pub const READER_VERSION: i64 = 2;
 
 /// An event, and the id its sender gave to the callback itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +40,21 @@ pub struct CallbackId {
     pub sender: String,
 }
 
-/// The event in `plaintext`.
-pub fn read(plaintext: &[u8]) -> Event {
-    reading(plaintext).event
+/// The event in `plaintext`; beyond `limits` it is unreadable.
+pub fn read(plaintext: &[u8], limits: &ReadLimits) -> Event {
+    reading(plaintext, limits).event
 }
 
 /// The event in `plaintext`, and the callback's own id.
-pub fn reading(plaintext: &[u8]) -> Reading {
+pub fn reading(plaintext: &[u8], limits: &ReadLimits) -> Reading {
     let Ok(text) = std::str::from_utf8(plaintext) else { return unreadable() };
     match form(text) {
         Format::Xml => {
-            let Ok(fields) = xml_fields::read(text) else { return unreadable() };
+            let Ok(fields) = xml_fields::read(text, limits) else { return unreadable() };
             meaning::reading(&fields, Format::Xml)
         }
         Format::Json => {
-            let Ok(value) = json::parse(text) else { return unreadable() };
+            let Ok(value) = json::parse(text, limits) else { return unreadable() };
             meaning::reading(&Fields::of_json(&value), Format::Json)
         }
         Format::Opaque => unreadable(),
@@ -69,7 +71,7 @@ pub fn is_command(event: &Event) -> bool {
 /// XML becomes the object of the root's children: every leaf a string (64-bit ids stay exact), repeated siblings an
 /// array, an element without content an empty string, text beside elements the member `#text`. JSON stays as it
 /// is, but integers that a double cannot hold become strings. Anything else is a string, or base64 under the
-/// member `base64` if it is no UTF-8.
+/// member `base64` if it is no UTF-8. What was readable when it came is shown whole, whatever the limits are today.
 pub fn body_json(plaintext: &[u8], format: Format) -> Value {
     let Ok(text) = std::str::from_utf8(plaintext) else {
         use base64::Engine as _;
@@ -77,8 +79,8 @@ pub fn body_json(plaintext: &[u8], format: Format) -> Value {
         return serde_json::json!({ "base64": encoded });
     };
     let body = match format {
-        Format::Xml => tree::read(text).ok(),
-        Format::Json => json::parse(text).ok(),
+        Format::Xml => tree::read(text, &ReadLimits::WIDEST).ok(),
+        Format::Json => json::parse(text, &ReadLimits::WIDEST).ok(),
         Format::Opaque => None,
     };
     body.unwrap_or_else(|| Value::from(text))
@@ -101,6 +103,10 @@ fn unreadable() -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(plaintext: &[u8]) -> Event {
+        super::read(plaintext, &ReadLimits::DEFAULT)
+    }
 
     #[test]
     fn nothing_is_refused_for_what_it_says() {

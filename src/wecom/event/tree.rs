@@ -4,6 +4,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 use crate::wecom::leaf::LeafText;
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::xml::{Piece, XmlFault, XmlReader};
 
 /// What a person typed stands in an element of this name: its blanks are kept.
@@ -13,8 +14,8 @@ const TYPED: &str = "Content";
 ///
 /// # Errors
 /// It is not well-formed or breaks a limit.
-pub(super) fn read(text: &str) -> Result<Value, XmlFault> {
-    let mut reader = XmlReader::new(text);
+pub(super) fn read(text: &str, limits: &ReadLimits) -> Result<Value, XmlFault> {
+    let mut reader = XmlReader::new(text, limits);
     let mut root = Value::Null;
     loop {
         match reader.next()? {
@@ -66,6 +67,10 @@ fn insert(members: &mut Map<String, Value>, name: &str, child: Value) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn read(text: &str) -> Result<Value, XmlFault> {
+        super::read(text, &ReadLimits::DEFAULT)
+    }
 
     #[test]
     fn leaves_are_strings_and_repeated_siblings_arrays() {

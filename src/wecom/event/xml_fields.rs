@@ -3,9 +3,12 @@
 //! Only direct children of the root are fields, since names come back deeper down (`MsgType` inside a `MsgItem`,
 //! markup in user texts); the few nested ones that count are named below.
 
-use crate::wecom::event::fields::{Fields, Slot, root_slot};
+use std::borrow::Cow;
+
+use crate::wecom::event::fields::{Fields, Job, Slot, root_slot};
 use crate::wecom::leaf::LeafText;
-use crate::wecom::xml::{DEPTH_MAX, Piece, XmlFault, XmlReader};
+use crate::wecom::limits::ReadLimits;
+use crate::wecom::xml::{Piece, XmlFault, XmlReader};
 
 /// Where in the document the reader is.
 #[derive(Clone, Copy)]
@@ -24,6 +27,13 @@ enum Place {
     QuestionKey,
     OptionIds,
     OptionId,
+    /// `<SubscribeMsgSentEvent>` of an Official Account.
+    SentJobs,
+    /// One `<List>` in it.
+    SentJob,
+    JobMessage,
+    JobCode,
+    JobStatus,
     Elsewhere,
 }
 
@@ -35,6 +45,7 @@ impl Place {
             (Self::Root, "From") => Self::From,
             (Self::Root, "Attachment") => Self::Attachment,
             (Self::Root, "SelectedItems") => Self::SelectedItems,
+            (Self::Root, "SubscribeMsgSentEvent") => Self::SentJobs,
             (Self::Root, name) => root_slot(name).map_or(Self::Elsewhere, Self::Field),
             (Self::Event, "EventType") => Self::Field(|f| &mut f.event),
             (Self::From, "UserId") => Self::Field(|f| &mut f.robot_user_id),
@@ -46,6 +57,10 @@ impl Place {
             // The misspelling is the platform's; both forms are in its documents.
             (Self::SelectedItem, "OptionIds" | "OpitonIds") => Self::OptionIds,
             (Self::OptionIds, "OptionId" | "OpitonId") => Self::OptionId,
+            (Self::SentJobs, "List") => Self::SentJob,
+            (Self::SentJob, "MsgID") => Self::JobMessage,
+            (Self::SentJob, "ErrorCode") => Self::JobCode,
+            (Self::SentJob, "ErrorStatus") => Self::JobStatus,
             _ => Self::Elsewhere,
         }
     }
@@ -55,10 +70,10 @@ impl Place {
 ///
 /// # Errors
 /// It is not well-formed or breaks a limit.
-pub(super) fn read(text: &str) -> Result<Fields<'_>, XmlFault> {
-    let mut reader = XmlReader::new(text);
+pub(super) fn read<'a>(text: &'a str, limits: &ReadLimits) -> Result<Fields<'a>, XmlFault> {
+    let mut reader = XmlReader::new(text, limits);
     let mut fields = Fields::default();
-    let mut places: Vec<Place> = Vec::with_capacity(DEPTH_MAX);
+    let mut places: Vec<Place> = Vec::with_capacity(limits.xml_depth_max);
     let mut leaf = LeafText::default();
     loop {
         match reader.next()? {
@@ -66,6 +81,9 @@ pub(super) fn read(text: &str) -> Result<Fields<'_>, XmlFault> {
                 let place = places.last().map_or(Place::Root, |parent| parent.child(name.as_str()));
                 if matches!(place, Place::SelectedItem) {
                     fields.selected.push((String::new(), Vec::new()));
+                }
+                if matches!(place, Place::SentJob) {
+                    fields.jobs.push(Job::default());
                 }
                 places.push(place);
                 leaf = LeafText::default();
@@ -90,10 +108,22 @@ pub(super) fn read(text: &str) -> Result<Fields<'_>, XmlFault> {
                             chosen.push(text.into_owned());
                         }
                     }
-                    _ => {}
+                    Some(place) => set_in_job(&mut fields, place, text),
+                    None => {}
                 }
             }
             Piece::End => return Ok(fields),
         }
+    }
+}
+
+/// Fills a field of the job that was opened last, if `place` is one.
+fn set_in_job<'a>(fields: &mut Fields<'a>, place: Place, text: Cow<'a, str>) {
+    let Some(job) = fields.jobs.last_mut() else { return };
+    match place {
+        Place::JobMessage => job.message_id = text,
+        Place::JobCode => job.error_code = text,
+        Place::JobStatus => job.error_status = text,
+        _ => {}
     }
 }
