@@ -40,7 +40,7 @@ impl IdMaker {
 
     /// A `UUIDv7` (RFC 9562 §5.7) with the 12 bits after the time as a counter.
     fn uuid7(&self) -> u128 {
-        let now = u64::try_from(self.clock.wall_ms()).unwrap_or(0) << 12;
+        let now = u64::try_from(self.clock.id_ms()).unwrap_or(0) << 12;
         let previous = self
             .last
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last.saturating_add(1))));

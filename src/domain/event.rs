@@ -195,6 +195,13 @@ pub enum Meaning {
         /// The error text with a failure.
         text: Option<String>,
     },
+    /// An Official Account says what became of messages that were sent through it.
+    JobResult {
+        /// A result for each message named.
+        results: Vec<JobResult>,
+        /// Whether they speak of the follower who is named, or of all whom the message was for.
+        of_person: bool,
+    },
     /// A person did something with a message a robot sent (PMC's signed plain JSON).
     Interaction {
         /// The id of that message.
@@ -215,6 +222,19 @@ pub enum Meaning {
     },
     /// Anything else: kept, forwarded, not acted on.
     Other,
+}
+
+/// What became of one message of an Official Account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobResult {
+    /// The message's id.
+    pub reference: String,
+    /// `Delivered` or `Failed`.
+    pub status: crate::domain::status::Status,
+    /// The error code with a failure that has one.
+    pub code: Option<i64>,
+    /// The platform's words: why it failed, or how many were reached.
+    pub text: Option<String>,
 }
 
 /// The deduplication key of one event: 8 hex digits of its time, 32 of a hash. Equal for every repeat.

@@ -105,13 +105,44 @@ pub fn from_event(
     at_ms: i64,
     ids: &IdMaker,
 ) -> Vec<Evidence> {
+    let made = |(reference, recipient, fact, code, text): Proved<'_>| Evidence {
+        id: ids.make(),
+        reference: reference.to_owned(),
+        generation: 0,
+        recipient: recipient.filter(|person| !person.is_empty()),
+        fact,
+        code,
+        text: text.map(|text| cut(&text, TEXT_BYTES_MAX).to_owned()),
+        source: source.to_owned(),
+        event_id: Some(event_id.clone()),
+        at_ms,
+    };
+    let is_fit = |(reference, ..): &Proved<'_>| (1..=REFERENCE_BYTES_MAX).contains(&reference.len());
+    proved_by(event).into_iter().filter(is_fit).map(made).collect()
+}
+
+/// Reference, recipient, fact, code and text of a piece of evidence.
+type Proved<'a> = (&'a str, Option<String>, Fact, Option<i64>, Option<String>);
+
+/// What an event proves, before it is known to be fit for evidence.
+fn proved_by(event: &Event) -> Vec<Proved<'_>> {
     let person = event.user_id.clone();
-    let (reference, recipient, fact, code, text) = match &event.meaning {
+    let one: Proved<'_> = match &event.meaning {
         Meaning::StatusReport { reference, status, code, text } => {
             // `send_msg_result` speaks of the message, whoever it is signed by; receipts speak of a person.
             let of_a_person = matches!(status, Status::Delivered | Status::Read);
             let recipient = if of_a_person { person } else { None };
             (reference, recipient, Fact::Status(*status), *code, text.clone())
+        }
+        Meaning::JobResult { results, of_person } => {
+            let recipient = person.filter(|_| *of_person);
+            return results
+                .iter()
+                .map(|result| {
+                    let fact = Fact::Status(result.status);
+                    (result.reference.as_str(), recipient.clone(), fact, result.code, result.text.clone())
+                })
+                .collect();
         }
         Meaning::Card { task_id, key, .. } => {
             (task_id, person, Fact::Interaction(InteractionKind::Click), None, Some(key.clone()))
@@ -133,21 +164,7 @@ pub fn from_event(
         | Meaning::Contact { .. }
         | Meaning::Other => return Vec::new(),
     };
-    if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
-        return Vec::new();
-    }
-    vec![Evidence {
-        id: ids.make(),
-        reference: reference.clone(),
-        generation: 0,
-        recipient: recipient.filter(|person| !person.is_empty()),
-        fact,
-        code,
-        text: text.map(|text| cut(&text, TEXT_BYTES_MAX).to_owned()),
-        source: source.to_owned(),
-        event_id: Some(event_id.clone()),
-        at_ms,
-    }]
+    vec![one]
 }
 
 /// What a delivery of `message` proves: the try, if there was one, and what follows from it.
@@ -168,6 +185,7 @@ pub fn from_result(
         Next::Again { .. } if lost => Status::Uncertain,
         Next::Finish(DeliveryState::Queued | DeliveryState::Cancelled)
         | Next::Again { .. }
+        | Next::Halt
         | Next::Rest { .. } => {
             return Vec::new();
         }
@@ -224,7 +242,7 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::domain::event::{EventKind, Format};
+    use crate::domain::event::{EventKind, Format, JobResult};
     use crate::domain::message::SendPolicy;
     use crate::domain::outcome::RefusedRecipient;
     use crate::entropy::Entropy;
@@ -263,6 +281,28 @@ mod tests {
             assert_eq!(proved[0].recipient.as_deref(), recipient, "{status}");
             assert_eq!(proved[0].fact, Fact::Status(status));
             assert_eq!((proved[0].at_ms, proved[0].source.as_str()), (77, "app"));
+        }
+    }
+
+    #[test]
+    fn an_official_account_speaks_of_one_follower_or_of_all() {
+        let result = |reference: &str, status, code| JobResult {
+            reference: reference.to_owned(),
+            status,
+            code,
+            text: Some("in its words".to_owned()),
+        };
+        for (of_person, recipient) in [(true, Some("zhangsan")), (false, None)] {
+            let results = vec![
+                result("1", Status::Delivered, None),
+                result("2", Status::Failed, Some(20_003)),
+                result("", Status::Failed, None),
+            ];
+            let proved = proved_by(Meaning::JobResult { results, of_person });
+            assert_eq!(proved.len(), 2, "what names no message is no evidence");
+            assert!(proved.iter().all(|one| one.recipient.as_deref() == recipient));
+            assert_eq!((&proved[0].fact, proved[0].code), (&Fact::Status(Status::Delivered), None));
+            assert_eq!((&proved[1].fact, proved[1].code), (&Fact::Status(Status::Failed), Some(20_003)));
         }
     }
 
@@ -307,6 +347,7 @@ mod tests {
             channel: "app".to_owned(),
             message_type: "text".to_owned(),
             body: "{}".to_owned(),
+            unopened: None,
             recipients: Vec::new(),
             policy: SendPolicy::AtMostOnce,
             idempotency_key: None,
@@ -355,6 +396,7 @@ mod tests {
             (Next::Finish(DeliveryState::Uncertain), Some(Status::Uncertain)),
             (Next::Again { delay_ms: 1 }, Some(Status::Uncertain)),
             (Next::Rest { rest_ms: 1 }, None),
+            (Next::Halt, None),
         ] {
             let proved = proved_by_result(Outcome::Lost, next);
             assert_eq!(proved.first().map(|(_, status, _)| *status), status, "{next:?}");

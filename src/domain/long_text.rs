@@ -7,9 +7,6 @@ use crate::domain::evidence::cut;
 /// What stands at the end of a text that was cut.
 pub const NOTICE: &str = "\n…（内容过长，已截断）";
 
-/// Most messages that one text becomes.
-pub const PARTS_MAX: usize = 50;
-
 /// What to do with a text that is too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LongText {

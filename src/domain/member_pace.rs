@@ -13,10 +13,6 @@ use sha2::{Digest, Sha256};
 use crate::domain::pace::PaceLimit;
 use crate::sabotage::{self, Protection};
 
-/// What the platform delivers from one app to one member, with a margin for clocks that run unevenly.
-pub const LIMITS: [PaceLimit; 2] =
-    [PaceLimit { count: 30, window_ms: 60_500 }, PaceLimit { count: 1_000, window_ms: 3_603_000 }];
-
 /// Members whose windows are empty are forgotten when there are this many, and again at each doubling.
 const FORGET_AT: usize = 4_096;
 
@@ -37,6 +33,11 @@ impl Audience {
         } else {
             Self::Members(users.iter().map(|user| number(user)).collect())
         }
+    }
+
+    /// How many people it is at least.
+    pub fn people(&self) -> u64 {
+        self.members().map_or(1, |members| members.len() as u64)
     }
 
     fn members(&self) -> Option<&[u64]> {

@@ -1,5 +1,6 @@
 //! A message to people: what is asked for and what is kept.
 
+use crate::domain::sealed::Unopened;
 use crate::domain::status::Status;
 use crate::ids::MessageId;
 
@@ -38,7 +39,10 @@ pub struct Message {
     /// WeCom's `msgtype`: `text`, `markdown`, …
     pub message_type: String,
     /// The body as it is sent, JSON text; byte-identical over retries. A text that was split has a line for each part.
+    /// Empty while `unopened`.
     pub body: String,
+    /// Why the body cannot be read.
+    pub unopened: Option<Unopened>,
     /// The people named one by one; empty where the send is to a chat, `@all`, a party or a tag.
     pub recipients: Vec<String>,
     /// What happens on a lost answer.

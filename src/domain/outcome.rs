@@ -30,6 +30,11 @@ pub enum Outcome {
         /// For how long.
         rest_ms: i64,
     },
+    /// Nothing can be sent through the channel until somebody mends it: it halts, and what was to be sent waits.
+    Halt {
+        /// For how long, where that is known.
+        rest_ms: Option<i64>,
+    },
     /// The request left and the answer did not come, or says nothing: perhaps taken.
     Lost,
 }
@@ -86,6 +91,8 @@ pub enum Ending {
     Busy,
     /// Too many for now.
     Limited,
+    /// Nothing can be sent until somebody mends it.
+    Halted,
     /// The answer did not come.
     AnswerLost,
     /// Answered, but not with success.
@@ -94,12 +101,13 @@ pub enum Ending {
 
 impl Ending {
     /// Every ending.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Refused,
         Self::NotSent,
         Self::Busy,
         Self::Limited,
+        Self::Halted,
         Self::AnswerLost,
         Self::Failed,
     ];
@@ -112,6 +120,7 @@ impl Ending {
             Self::NotSent => "not sent",
             Self::Busy => "busy",
             Self::Limited => "limited",
+            Self::Halted => "halted",
             Self::AnswerLost => "answer lost",
             Self::Failed => "failed",
         }
@@ -119,8 +128,13 @@ impl Ending {
 
     /// Reads it back from a stored attempt.
     pub fn of(attempt: &Attempt) -> Self {
-        let Some(error) = &attempt.error else { return Self::Accepted };
-        let word = error.split_once(':').map_or(error.as_str(), |(word, _)| word);
+        Self::of_error(attempt.error.as_deref())
+    }
+
+    /// The same from its error.
+    pub fn of_error(error: Option<&str>) -> Self {
+        let Some(error) = error else { return Self::Accepted };
+        let word = error.split_once(':').map_or(error, |(word, _)| word);
         Self::ALL.into_iter().find(|ending| ending.as_str() == word).unwrap_or(Self::Refused)
     }
 }
@@ -135,6 +149,7 @@ impl Outcome {
             Self::Retry { cause: RetryCause::Busy, .. } => Ending::Busy,
             Self::Retry { cause: RetryCause::Failed, .. } => Ending::Failed,
             Self::Wait { .. } => Ending::Limited,
+            Self::Halt { .. } => Ending::Halted,
             Self::Lost => Ending::AnswerLost,
         }
     }

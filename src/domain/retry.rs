@@ -104,7 +104,7 @@ impl Tries {
             Ending::NotSent => self.not_sent += 1,
             Ending::AnswerLost => self.lost += 1,
             Ending::Accepted => self.accepted += 1,
-            Ending::Refused | Ending::Limited => {}
+            Ending::Refused | Ending::Limited | Ending::Halted => {}
         }
         self
     }
@@ -120,6 +120,8 @@ pub enum Next {
         /// From now.
         delay_ms: i64,
     },
+    /// It keeps its place until the channel goes on.
+    Halt,
     /// Nothing goes to the target before this has passed; then it is tried again.
     Rest {
         /// From now.
@@ -149,6 +151,7 @@ pub fn next_attempt(
         Outcome::Wait { rest_ms } => {
             Next::Rest { rest_ms: (*rest_ms).clamp(DELAY_MS_MIN, policy.asked_ms_max) }
         }
+        Outcome::Halt { .. } => Next::Halt,
         Outcome::Retry { cause: RetryCause::Busy | RetryCause::Failed, after_ms } => {
             again(&policy.busy, tries.busy, *after_ms)
         }
@@ -194,6 +197,7 @@ mod tests {
             (AtLeastOnce, tried(4, 0, 1), busy, Next::Finish(DeliveryState::Uncertain)),
             (AtMostOnce, tried(0, 13, 0), not_sent.clone(), Next::Again { delay_ms: 600_000 }),
             (AtMostOnce, tried(0, 14, 0), not_sent, Next::Finish(DeliveryState::Dead)),
+            (AtMostOnce, tried(9, 9, 1), Outcome::Halt { rest_ms: None }, Next::Halt),
             (AtMostOnce, tried(9, 9, 0), Outcome::Wait { rest_ms: 60_000 }, Next::Rest { rest_ms: 60_000 }),
         ];
         for (send, tries, outcome, expected) in rows {

@@ -1,10 +1,13 @@
 //! A business system that gets events: what is asked for, and where it stands.
 
 mod fields;
+mod kind;
 mod schedule;
 mod spec;
+pub mod wechatpadpro;
 
 pub use fields::{SpecError, is_word};
+pub use kind::{EndpointKind, subject_of};
 pub use schedule::{ScheduleName, after_try};
 pub use spec::{
     Dialect, EndpointSpec, HEADERS_MAX, OnDead, OrderBy, OrderSpec, PayloadForm, SECRETS_MAX, Strategy,
@@ -13,11 +16,34 @@ pub use spec::{
 
 use crate::ids::EndpointId;
 
-/// Most endpoints of one gateway.
+/// Most endpoints of one gateway, unless its configuration says otherwise.
 pub const ENDPOINTS_MAX: usize = 10_000;
 
-/// The form of payloads that endpoints made now get, for as long as they live.
+/// The form of payloads that an endpoint gets, for as long as it lives, unless another was asked for when it was made.
 pub const PAYLOAD_VERSION: i64 = 1;
+
+/// The newest form of payloads.
+pub const PAYLOAD_VERSION_NEWEST: i64 = 2;
+
+/// Which form of payloads was asked for; the usual one if none was.
+///
+/// # Errors
+/// There is no such form, or the payload has none.
+pub fn payload_version(asked: Option<&serde_json::Value>, spec: &EndpointSpec) -> Result<i64, SpecError> {
+    let version = match asked {
+        None | Some(serde_json::Value::Null) => return Ok(PAYLOAD_VERSION),
+        Some(asked) => asked.as_i64().filter(|version| (1..=PAYLOAD_VERSION_NEWEST).contains(version)),
+    };
+    match version {
+        None => {
+            Err(SpecError::new("version", format!("must be a number from 1 to {PAYLOAD_VERSION_NEWEST}")))
+        }
+        Some(version) if version > 1 && spec.payload != PayloadForm::Json => {
+            Err(SpecError::new("version", "above 1 goes together with the payload `json` only"))
+        }
+        Some(version) => Ok(version),
+    }
+}
 
 /// Whether an endpoint gets events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -69,7 +69,7 @@ pub fn after_try(schedule: &Schedule, outcome: &Outcome, tried: usize, addresses
     match outcome {
         Outcome::Accepted { .. } => Next::Finish(DeliveryState::Succeeded),
         Outcome::Refused => Next::Finish(DeliveryState::Failed),
-        Outcome::Retry { .. } | Outcome::Wait { .. } | Outcome::Lost => {
+        Outcome::Retry { .. } | Outcome::Wait { .. } | Outcome::Halt { .. } | Outcome::Lost => {
             let addresses = addresses.max(1);
             if !tried.is_multiple_of(addresses) {
                 return Next::Again { delay_ms: NEXT_ADDRESS_MS };

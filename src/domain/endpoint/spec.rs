@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, SpecError, is_word};
+use super::kind::EndpointKind;
 use super::schedule::ScheduleName;
+use super::wechatpadpro;
 use crate::domain::filter::{Condition, Filter, KINDS_MAX, KindPattern};
 use crate::domain::retry::Schedule;
 
@@ -56,6 +58,18 @@ pub enum Dialect {
     Plain,
     /// `X-Hub-Signature-256`, `X-Hub-Signature`, `X-GitHub-Event`, `X-GitHub-Delivery`.
     GitHub,
+    /// `X-Webhook-Timestamp`, and `X-Webhook-Signature` over the time, a colon and the body, as WeChatPadPro's guide
+    /// has it.
+    WeChatPadPro,
+    /// The same without the colon, as its published receivers have it.
+    WeChatPadProConcat,
+}
+
+impl Dialect {
+    /// Whether it is one of WeChatPadPro's.
+    pub fn is_wechatpadpro(self) -> bool {
+        matches!(self, Self::WeChatPadPro | Self::WeChatPadProConcat)
+    }
 }
 
 /// What the body is.
@@ -66,6 +80,8 @@ pub enum PayloadForm {
     Json,
     /// The decrypted plaintext, word for word.
     Raw,
+    /// WeChatPadPro's ten flat fields, of messages only.
+    WeChatPadPro,
 }
 
 /// What keeps deliveries in order.
@@ -106,9 +122,15 @@ const STRATEGIES: [(&str, Strategy); 4] = [
     ("weighted", Strategy::Weighted),
     ("failover", Strategy::Failover),
 ];
-const DIALECTS: [(&str, Dialect); 3] =
-    [("standard", Dialect::Standard), ("plain", Dialect::Plain), ("github", Dialect::GitHub)];
-const PAYLOADS: [(&str, PayloadForm); 2] = [("json", PayloadForm::Json), ("raw", PayloadForm::Raw)];
+const DIALECTS: [(&str, Dialect); 5] = [
+    ("standard", Dialect::Standard),
+    ("plain", Dialect::Plain),
+    ("github", Dialect::GitHub),
+    ("wechatpadpro", Dialect::WeChatPadPro),
+    ("wechatpadpro_concat", Dialect::WeChatPadProConcat),
+];
+const PAYLOADS: [(&str, PayloadForm); 3] =
+    [("json", PayloadForm::Json), ("raw", PayloadForm::Raw), ("wechatpadpro", PayloadForm::WeChatPadPro)];
 const ORDERS: [(&str, OrderBy); 4] = [
     ("user", OrderBy::User),
     ("chat", OrderBy::Chat),
@@ -122,6 +144,8 @@ const ON_DEAD: [(&str, OnDead); 2] = [("block", OnDead::Block), ("skip", OnDead:
 pub struct EndpointSpec {
     /// For people.
     pub name: String,
+    /// What it is.
+    pub kind: EndpointKind,
     /// Where to.
     pub targets: Vec<WebTarget>,
     /// Which of them.
@@ -163,10 +187,12 @@ impl EndpointSpec {
         let mut fields =
             Fields::of("", value).map_err(|_no_object| SpecError::new("body", "must be an object"))?;
         let name = fields.text("name", 64)?.unwrap_or_default();
+        let kind = EndpointKind::read(&mut fields)?;
         let targets = targets(&mut fields)?;
         let order = order(&mut fields)?;
         let spec = Self {
             name,
+            kind,
             targets,
             strategy: fields.word("strategy", &STRATEGIES)?.unwrap_or_default(),
             filter: filter(&mut fields)?,
@@ -185,11 +211,30 @@ impl EndpointSpec {
             urgent: fields.texts("urgent", KINDS_MAX, KindPattern::parse)?,
             headers: headers(&mut fields)?,
         };
-        if spec.payload == PayloadForm::Raw && !spec.mask.is_empty() {
-            return Err(SpecError::new("mask", "does not go together with the payload `raw`"));
+        if spec.payload != PayloadForm::Json && !spec.mask.is_empty() {
+            return Err(SpecError::new("mask", "goes together with the payload `json` only"));
+        }
+        if spec.payload == PayloadForm::WeChatPadPro
+            && let Err(place) = wechatpadpro::has_numbers(&spec.filter.kinds)
+        {
+            const REASON: &str =
+                "has no type in the payload `wechatpadpro`; name kinds such as `message.text`";
+            return Err(SpecError::new(format!("events[{place}]"), REASON));
+        }
+        if !spec.kind.is_http() {
+            spec.is_not_signed()?;
         }
         fields.finish()?;
         Ok(spec)
+    }
+
+    /// What only requests over HTTP have.
+    fn is_not_signed(&self) -> Result<(), SpecError> {
+        const REASON: &str = "is for endpoints of the kind `http`";
+        if self.dialect != Dialect::default() {
+            return Err(SpecError::new("dialect", REASON));
+        }
+        if self.headers.is_empty() { Ok(()) } else { Err(SpecError::new("headers", REASON)) }
     }
 
     /// The JSON form: what [`EndpointSpec::parse`] reads, with every default written out.
@@ -199,7 +244,7 @@ impl EndpointSpec {
             self.targets.iter().map(|one| json!({"url": one.url, "weight": one.weight})).collect();
         let headers: Map<String, Value> =
             self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        json!({
+        let mut spec = json!({
             "name": self.name,
             "targets": targets,
             "strategy": word(&STRATEGIES, self.strategy),
@@ -221,7 +266,11 @@ impl EndpointSpec {
             "delay_ms": self.delay_ms,
             "urgent": words(&self.urgent),
             "headers": headers,
-        })
+        });
+        if let Some(fields) = spec.as_object_mut() {
+            self.kind.write(fields);
+        }
+        spec
     }
 
     /// When a try is repeated.
@@ -373,6 +422,38 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_reads_back_and_has_its_own_fields() {
+        let of = |more: Value| {
+            let mut spec = json!({"url": "tls://a.example", "events": ["*"]});
+            if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+                spec.extend(more);
+            }
+            EndpointSpec::parse(&spec)
+        };
+        for kind in [
+            json!({"kind": "nats", "subject": "wecom.{kind}", "user": "gateway"}),
+            json!({"kind": "redis_stream", "stream": "wecom", "max_length": 1_000}),
+            json!({"kind": "mongodb", "database": "pmc_logs", "collection": "events"}),
+        ] {
+            let spec = of(kind.clone()).unwrap();
+            assert_eq!(spec.to_json()["kind"], kind["kind"]);
+            assert_eq!(EndpointSpec::parse(&spec.to_json()).unwrap(), spec);
+        }
+        for (wrong, field) in [
+            (json!({"kind": "kafka"}), "kind"),
+            (json!({"kind": "nats"}), "subject"),
+            (json!({"kind": "nats", "subject": "a", "stream": "a"}), "stream"),
+            (json!({"kind": "redis_stream", "stream": "a", "max_length": -1}), "max_length"),
+            (json!({"kind": "nats", "subject": "a", "dialect": "github"}), "dialect"),
+            (json!({"kind": "nats", "subject": "a", "headers": {"x-a": "b"}}), "headers"),
+            (json!({"subject": "a"}), "subject"),
+            (json!({"kind": "mongodb", "database": "a.b", "collection": "c"}), "database"),
+        ] {
+            assert_eq!(of(wrong.clone()).unwrap_err().field, field, "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_by_its_path() {
         let url = "https://a.example";
         let table = [
@@ -396,6 +477,7 @@ mod tests {
             (json!({"url": url, "events": ["*"], "headers": {"X-A": "a\r\nb"}}), "headers.X-A"),
             (json!({"url": url, "events": ["*"], "headers": {"webhook-id": "x"}}), "headers.webhook-id"),
             (json!({"url": url, "events": ["*"], "payload": "raw", "mask": ["user_id"]}), "mask"),
+            (json!({"url": url, "events": ["message.text", "*"], "payload": "wechatpadpro"}), "events[1]"),
             (json!({"url": url, "events": ["*"], "name": "a\nb"}), "name"),
             (json!({"url": "x".repeat(2_049), "events": ["*"]}), "url"),
         ];

@@ -18,6 +18,7 @@ fn message(recipients: &[&str]) -> Message {
         channel: "robot".to_owned(),
         message_type: "text".to_owned(),
         body: "{}".to_owned(),
+        unopened: None,
         recipients: recipients.iter().map(|&person| person.to_owned()).collect(),
         policy: SendPolicy::AtMostOnce,
         idempotency_key: None,
