@@ -1,6 +1,7 @@
 //! What is known of one person: all of it for them to see, or none of it any more.
 //!
-//! A person is a member by user id. Erasing goes in slices with pauses, so that callbacks do not wait for it; it can
+//! A person is a member (or a follower of an Official Account, whose `openid` stands in the same place) or a customer
+//! by external id. Erasing goes in slices with pauses, so that callbacks do not wait for it; it can
 //! be repeated, and a repeat finds only what has come since.
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::domain::message::Message;
+use crate::domain::sealed::Unopened;
 use crate::store::{EventFilter, EvidencePlace, MessageFilter, Store, StoreError, StoredEvent};
 
 /// The pause between two slices.
@@ -16,6 +18,33 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Rows read at once.
 const PAGE: usize = 250;
+
+/// Who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Person<'p> {
+    /// A member by user id, or a follower of an Official Account by `openid`.
+    Member(&'p str),
+    /// A customer by `external_userid`.
+    Customer(&'p str),
+}
+
+impl<'p> Person<'p> {
+    fn id(self) -> &'p str {
+        match self {
+            Self::Member(id) | Self::Customer(id) => id,
+        }
+    }
+
+    /// The events that they caused, or that are about them.
+    fn events(self) -> EventFilter {
+        match self {
+            Self::Member(id) => EventFilter { user_id: Some(id.to_owned()), ..EventFilter::default() },
+            Self::Customer(id) => {
+                EventFilter { external_user_id: Some(id.to_owned()), ..EventFilter::default() }
+            }
+        }
+    }
+}
 
 /// What an export may hold.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +64,7 @@ impl Default for ExportLimits {
 /// Everything known of one person, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Export {
-    /// The events that they caused.
+    /// The events that they caused, or that are about them.
     pub events: Vec<StoredEvent>,
     /// The messages that name them as a recipient.
     pub messages: Vec<Message>,
@@ -58,11 +87,12 @@ pub struct Erased {
     pub complete: bool,
 }
 
-/// Collects what is known of `user_id`.
-pub async fn export(store: &Store, user_id: &str, limits: ExportLimits) -> Result<Export, StoreError> {
+/// Collects what is known of `person`.
+pub async fn export(store: &Store, person: Person<'_>, limits: ExportLimits) -> Result<Export, StoreError> {
+    let user_id = person.id();
     let mut found = Export { complete: true, ..Export::default() };
     let mut bytes = 0_usize;
-    let mut filter = EventFilter { user_id: Some(user_id.to_owned()), limit: PAGE, ..EventFilter::default() };
+    let mut filter = EventFilter { limit: PAGE, ..person.events() };
     loop {
         let page = store.events(&filter).await?;
         for event in page.items {
@@ -97,17 +127,18 @@ pub async fn export(store: &Store, user_id: &str, limits: ExportLimits) -> Resul
     }
 }
 
-/// Erases what is known of `user_id`, who is called `alias` where a name has to stay; until `deadline_ms` (steady).
+/// Erases what is known of `person`, who is called `alias` where a name has to stay; until `deadline_ms` (steady).
 pub async fn erase(
     store: &Store,
-    user_id: &str,
+    person: Person<'_>,
     alias: &str,
     clock: &Clock,
     deadline_ms: i64,
 ) -> Result<Erased, StoreError> {
-    let mut done = Erased::default();
+    let (mut done, user_id) = (Erased::default(), person.id());
+    let theirs = person.events();
     loop {
-        match store.erase_events_of(user_id).await? {
+        match store.erase_events(&theirs).await? {
             0 => break,
             rows => done.events += rows,
         }
@@ -121,6 +152,9 @@ pub async fn erase(
     loop {
         let page = store.messages(&filter).await?;
         for message in page.items {
+            if let Some(why @ Unopened::UnknownKey(_)) = message.unopened {
+                return Err(why.into());
+            }
             if store.erase_from_message(&without(message, user_id, alias), user_id, alias).await? {
                 done.messages += 1;
             } else {

@@ -35,8 +35,13 @@ pub struct WrongKey;
 impl Vault {
     /// A vault of `master_key`; `None` if it cannot be one.
     pub fn new(master_key: &Secret, entropy: Entropy) -> Option<Self> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(master_key.expose().as_bytes()).ok()?;
-        mac.update(PURPOSE);
+        Self::for_purpose(master_key, PURPOSE, entropy)
+    }
+
+    /// A vault whose key is made of `secret` for one `purpose`; `None` if it cannot be made.
+    pub fn for_purpose(secret: &Secret, purpose: &[u8], entropy: Entropy) -> Option<Self> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).ok()?;
+        mac.update(purpose);
         let key = UnboundKey::new(&AES_256_GCM, &mac.finalize().into_bytes()).ok()?;
         Some(Self { key: LessSafeKey::new(key), entropy })
     }

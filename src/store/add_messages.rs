@@ -10,6 +10,7 @@ use super::deliveries::insert_deliveries;
 use super::evidence::{insert_evidence, reference_hash};
 use super::insert::Insert;
 use super::links::{self, insert_links};
+use super::messages::BODY;
 use super::read::Columns;
 use super::width::{self, fits};
 use super::write::Write;
@@ -17,6 +18,7 @@ use super::{AddedMessage, NewMessage, Store, StoreError, name_list};
 use crate::domain::message::Message;
 use crate::domain::status::Status;
 use crate::ids::MessageId;
+use crate::seals::{Cell, Seals};
 
 /// Tries when another replica adds the same idempotency key at the same moment.
 const TRIES_MAX: u32 = 3;
@@ -53,7 +55,7 @@ impl Store {
         }
         let mut tries = 1;
         loop {
-            match self.write(AddMessages { new: new.to_vec() }).await {
+            match self.write(AddMessages { new: new.to_vec(), seals: self.inner.seals.clone() }).await {
                 Err(StoreError::Conflict) if tries < TRIES_MAX => tries += 1,
                 outcome => return outcome,
             }
@@ -85,6 +87,7 @@ fn check(new: &NewMessage) -> Result<(), StoreError> {
 
 struct AddMessages {
     new: Vec<NewMessage>,
+    seals: Seals,
 }
 
 impl Write for AddMessages {
@@ -115,7 +118,7 @@ impl Write for AddMessages {
                 }
             }
         }
-        insert(conn, &added).await?;
+        insert(conn, &added, &self.seals).await?;
         Ok(answers)
     }
 }
@@ -128,8 +131,8 @@ async fn message_with_key(conn: &mut AnyConnection, key: &str) -> Result<Option<
     Ok((columns.take::<&str>()? == key).then_some(id))
 }
 
-async fn insert(conn: &mut AnyConnection, added: &[&NewMessage]) -> Result<(), StoreError> {
-    MESSAGES.rows(conn, added, |new, to| bind(&new.message, to)).await?;
+async fn insert(conn: &mut AnyConnection, added: &[&NewMessage], seals: &Seals) -> Result<(), StoreError> {
+    MESSAGES.rows(conn, added, |new, to| bind(&new.message, seals, to)).await?;
     let mut recipients = BTreeSet::new();
     for new in added {
         recipients.extend(new.message.recipients.iter().map(|person| (person, &new.message.id)));
@@ -144,18 +147,18 @@ async fn insert(conn: &mut AnyConnection, added: &[&NewMessage]) -> Result<(), S
         references.extend(new.references.iter().map(|reference| (new.message.id.clone(), reference.clone())));
     }
     insert_references(conn, &Vec::from_iter(&references)).await?;
-    insert_links(conn, &added.iter().flat_map(|new| &new.links).collect::<Vec<_>>()).await?;
+    insert_links(conn, &added.iter().flat_map(|new| &new.links).collect::<Vec<_>>(), seals).await?;
     let deliveries: Vec<_> = added.iter().map(|new| &new.delivery).collect();
     insert_deliveries(conn, &deliveries).await?;
     let evidence: Vec<_> = added.iter().map(|new| &new.evidence).collect();
-    insert_evidence(conn, &evidence).await
+    insert_evidence(conn, &evidence, seals).await
 }
 
-fn bind(message: &Message, to: &mut AnyArguments) -> Result<(), BoxDynError> {
+fn bind(message: &Message, seals: &Seals, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     to.add(message.id.as_str())?;
     to.add(message.channel.as_str())?;
     to.add(message.message_type.as_str())?;
-    to.add(message.body.as_str())?;
+    to.add(&*seals.seal_text(Cell::new(BODY, message.id.as_str()), &message.body)?)?;
     to.add(name_list::to_text(&message.recipients))?;
     to.add(message.policy.as_str())?;
     to.add(message.idempotency_key.as_deref())?;

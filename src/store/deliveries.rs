@@ -20,6 +20,8 @@ use crate::secret::Secret;
 pub struct DeliveryResult {
     /// Which delivery.
     pub id: DeliveryId,
+    /// Whom it goes to.
+    pub target_id: String,
     /// What the sender saw in the row: the compare of compare-and-set.
     pub attempts_before: i64,
     /// The attempt to record; `None` when there was none (expired, cancelled, uncertain after a crash).
@@ -97,6 +99,28 @@ impl Store {
         }
         due.retain(|delivery| delivery.target_id == target_id);
         Ok(due)
+    }
+
+    /// Deliveries to `target_id` that were not begun and whose time has passed at `now_wall_ms`, in no order. Looks at
+    /// every unfinished one.
+    pub async fn expired(
+        &self,
+        target_id: &str,
+        now_wall_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let sql =
+            ["SELECT ", COLUMNS, " FROM deliveries WHERE target_id = ? AND due_ms IS NOT NULL"].concat();
+        let query = sqlx::query(AssertSqlSafe(sql + " AND expires_ms <= ? AND started_ms IS NULL LIMIT ?"))
+            .bind(target_id.to_owned())
+            .bind(now_wall_ms)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let mut expired = Vec::new();
+        for row in self.inner.reader.rows(query).await? {
+            expired.push(take(&mut Columns::of(&row))?);
+        }
+        expired.retain(|delivery| delivery.target_id == target_id);
+        Ok(expired)
     }
 
     /// When the next unfinished delivery to `target_id` is due, steady ms.

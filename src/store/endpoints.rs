@@ -10,7 +10,7 @@ use super::routing::Routing;
 use super::width::{self, fits};
 use super::write::Write;
 use super::{Store, StoreError};
-use crate::domain::endpoint::{ENDPOINTS_MAX, Endpoint, EndpointOrigin, EndpointSpec, EndpointState};
+use crate::domain::endpoint::{Endpoint, EndpointOrigin, EndpointSpec, EndpointState};
 use crate::ids::EndpointId;
 
 /// The row of `versions` that counts changes of endpoints.
@@ -67,10 +67,14 @@ impl Store {
     }
 
     /// Adds an endpoint. Every event of a commit that begins after this has returned is routed to it (on MySQL:
-    /// [`super::SETTLED_MS`] later).
-    pub async fn add_endpoint(&self, row: &EndpointRow) -> Result<EndpointChange, StoreError> {
+    /// [`super::SETTLED_MS`] later). There are `endpoints_max` of them at most.
+    pub async fn add_endpoint(
+        &self,
+        row: &EndpointRow,
+        endpoints_max: usize,
+    ) -> Result<EndpointChange, StoreError> {
         check(row)?;
-        self.change(Change::Add(row.clone())).await
+        self.change(Change::Add(row.clone(), endpoints_max)).await
     }
 
     /// Writes a changed endpoint, whose revision must be one above the row's.
@@ -95,7 +99,7 @@ fn check(row: &EndpointRow) -> Result<(), StoreError> {
 }
 
 enum Change {
-    Add(EndpointRow),
+    Add(EndpointRow, usize),
     Put(EndpointRow),
     Remove(EndpointId),
 }
@@ -110,12 +114,12 @@ impl Write for ChangeEndpoint {
 
     async fn run(&self, conn: &mut AnyConnection) -> Result<EndpointChange, StoreError> {
         let changed = match &self.change {
-            Change::Add(row) => {
+            Change::Add(row, endpoints_max) => {
                 // The count first: on MySQL its row lock puts two that add at once behind each other.
                 count_change(conn).await?;
                 let count: i64 =
                     Columns::of(&conn.fetch_one("SELECT COUNT(*) FROM endpoints").await?).take()?;
-                if usize::try_from(count).unwrap_or(usize::MAX) >= ENDPOINTS_MAX {
+                if usize::try_from(count).unwrap_or(usize::MAX) >= *endpoints_max {
                     return Ok(EndpointChange::Full);
                 }
                 insert(conn, row).await?
@@ -129,7 +133,7 @@ impl Write for ChangeEndpoint {
         if changed == 0 {
             return Ok(EndpointChange::Moved);
         }
-        if !matches!(self.change, Change::Add(_)) {
+        if !matches!(self.change, Change::Add(..)) {
             count_change(conn).await?;
         }
         Ok(EndpointChange::Done)
@@ -138,7 +142,7 @@ impl Write for ChangeEndpoint {
     fn committed(&self, change: &EndpointChange) {
         if *change == EndpointChange::Done {
             match &self.change {
-                Change::Add(row) | Change::Put(row) => {
+                Change::Add(row, _) | Change::Put(row) => {
                     self.routing.changed(&row.endpoint.id, Some(&row.endpoint));
                 }
                 Change::Remove(id) => self.routing.changed(id, None),

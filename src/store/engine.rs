@@ -179,6 +179,8 @@ impl From<sqlx::Error> for StoreError {
 /// Numbers of MySQL's error reference.
 fn explain_mysql(number: u16, message: &str) -> StoreError {
     match number {
+        // An index of this name is there: another replica was faster.
+        1061 => StoreError::Conflict,
         // Lock wait timeout; deadlock.
         1205 | 1213 => StoreError::Busy,
         // Access denied for the user, for the database, unknown database; host blocked or not allowed.

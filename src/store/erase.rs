@@ -5,6 +5,7 @@
 
 use sqlx::{AnyConnection, AssertSqlSafe, Executor};
 
+use super::messages::BODY;
 use super::read::Columns;
 use super::width::{self, fits};
 use super::write::Write;
@@ -12,6 +13,7 @@ use super::{Engine, EventFilter, Store, StoreError, name_list};
 use crate::domain::message::Message;
 use crate::domain::status::Status;
 use crate::ids::EventId;
+use crate::seals::{Cell, Seals};
 
 /// Rows changed in one transaction: few enough for 5 ms on SQLite.
 const SLICE: usize = 100;
@@ -34,10 +36,9 @@ impl EvidencePlace {
 }
 
 impl Store {
-    /// Blanks one slice of the events that this member caused. 0: none is left.
-    pub async fn erase_events_of(&self, user_id: &str) -> Result<u64, StoreError> {
-        let filter =
-            EventFilter { user_id: Some(user_id.to_owned()), limit: SLICE, ..EventFilter::default() };
+    /// Blanks one slice of the events that `filter` lets through. 0: none is left.
+    pub async fn erase_events(&self, filter: &EventFilter) -> Result<u64, StoreError> {
+        let filter = EventFilter { limit: SLICE, ..filter.clone() };
         let ids: Vec<EventId> = self.events(&filter).await?.items.into_iter().map(|event| event.id).collect();
         if ids.is_empty() {
             return Ok(0);
@@ -59,6 +60,7 @@ impl Store {
             user_id: user_id.to_owned(),
             alias: alias.to_owned(),
             engine: self.engine(),
+            seals: self.inner.seals.clone(),
         })
         .await
     }
@@ -113,6 +115,8 @@ impl Write for EraseEvents {
             for statement in self.engine.forget_event_of_user() {
                 conn.execute(sqlx::query(*statement).bind(id.as_str())).await?;
             }
+            let said = sqlx::query("DELETE FROM event_streams WHERE id = ?");
+            conn.execute(said.bind(id.as_str())).await?;
             let blank = sqlx::query(
                 "UPDATE events SET payload = ?, sealed = NULL, user_id = NULL, external_user_id = NULL WHERE id = ?",
             );
@@ -128,6 +132,7 @@ struct EraseFromMessage {
     user_id: String,
     alias: String,
     engine: Engine,
+    seals: Seals,
 }
 
 impl Write for EraseFromMessage {
@@ -136,8 +141,9 @@ impl Write for EraseFromMessage {
     async fn run(&self, conn: &mut AnyConnection) -> Result<bool, StoreError> {
         overwriting(self.engine, conn, true).await?;
         let id = self.message.id.as_str();
+        let body = self.seals.seal_text(Cell::new(BODY, id), &self.message.body)?;
         let update = sqlx::query("UPDATE messages SET body = ?, recipients = ? WHERE id = ? AND status <> ?")
-            .bind(self.message.body.as_str())
+            .bind(body.into_owned())
             .bind(name_list::to_text(&self.message.recipients))
             .bind(id)
             .bind(Status::Pending.as_str());
@@ -179,7 +185,11 @@ impl Write for EraseEvidence {
 }
 
 /// Whether the engine overwrites what it frees.
-async fn overwriting(engine: Engine, conn: &mut AnyConnection, on: bool) -> Result<(), StoreError> {
+pub(super) async fn overwriting(
+    engine: Engine,
+    conn: &mut AnyConnection,
+    on: bool,
+) -> Result<(), StoreError> {
     if let Some(statement) = engine.overwrite_freed(on) {
         conn.execute(AssertSqlSafe(statement)).await?;
     }

@@ -3,6 +3,8 @@
 //! The text of a driver's error stays in here and in the log: it may hold an address or a column's value, so it
 //! is never shown outside.
 
+use crate::domain::sealed::Unopened;
+
 /// Why a call of the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -53,12 +55,28 @@ pub enum StoreError {
     /// A row with this key is there already.
     #[error("a row with this key exists")]
     Conflict,
+    /// A value was sealed at rest and cannot be opened.
+    #[error("a value in the database is {0}")]
+    Unopened(#[from] Unopened),
     /// The database refused a statement for a reason of its own.
     #[error("the database refused a statement: {0}")]
     Refused(String),
 }
 
 impl StoreError {
+    /// Whether the database as a whole cannot be used now, whatever is asked of it: it is away, or this process is not
+    /// fit for it (a key or a newer program is missing).
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy
+                | Self::Unavailable(_)
+                | Self::NewerSchema { .. }
+                | Self::Unsafe(_)
+                | Self::Settings(_)
+        )
+    }
+
     /// A stored text that means nothing to this program.
     pub(super) fn corrupt(what: &'static str, value: &str) -> Self {
         Self::Corrupt { what, value: value.chars().take(32).collect() }

@@ -1,6 +1,6 @@
 //! Listing events: newest first, filtered, a page at a time.
 //!
-//! The filter picks one *walk*: an index that gives positions in falling order (all events, one member's, those of
+//! The filter picks one *walk*: an index that gives positions in falling order (all events, one member's, one customer's, those of
 //! some sources and kinds, those that are evidence of a message). Rows are loaded a chunk at a time and compared
 //! with the whole filter. A walk looks at a bounded number of rows; a page may therefore hold fewer than were asked
 //! for while it has a next one.
@@ -37,6 +37,7 @@ pub(super) enum Position {
 enum Walk {
     All,
     User(String),
+    Customer(String),
     Kinds(Vec<(String, String)>),
     These(Vec<Position>),
 }
@@ -104,6 +105,9 @@ impl Store {
         }
         if let Some(user) = &filter.user_id {
             return Ok(Walk::User(user.clone()));
+        }
+        if let Some(customer) = &filter.external_user_id {
+            return Ok(Walk::Customer(customer.clone()));
         }
         if filter.kind.is_none() && filter.source.is_none() && filter.allowed_sources.is_empty() {
             return Ok(Walk::All);
@@ -203,6 +207,13 @@ impl Store {
                     }
                 }
             }
+            Walk::Customer(customer) => {
+                let query = sqlx::query(
+                    "SELECT position FROM event_customers WHERE external_user_id = ? AND position < ? \
+                     ORDER BY position DESC LIMIT ?",
+                );
+                newest.extend(self.positions(before.bind(query.bind(customer)).bind(limit)).await?);
+            }
             Walk::Kinds(pairs) => {
                 for (source, kind) in pairs {
                     let query = sqlx::query(
@@ -271,7 +282,10 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
-                Ok((Position::take(self.engine(), &mut columns)?, StoredEvent::take(&mut columns)?))
+                Ok((
+                    Position::take(self.engine(), &mut columns)?,
+                    StoredEvent::take(&mut columns, &self.inner.seals)?,
+                ))
             })
             .collect()
     }
@@ -316,6 +330,7 @@ impl EventFilter {
             || self.source.is_some()
             || !self.allowed_sources.is_empty()
             || self.user_id.is_some()
+            || self.external_user_id.is_some()
             || self.message_id.is_some()
             || self.since_ms.is_some()
             || self.until_ms.is_some()
@@ -331,6 +346,7 @@ impl EventFilter {
             && self.source.as_ref().is_none_or(|source| *source == event.source)
             && (self.allowed_sources.is_empty() || self.allowed_sources.contains(&event.source))
             && self.user_id.as_ref().is_none_or(|user| event.user_id.as_ref() == Some(user))
+            && self.external_user_id.as_ref().is_none_or(|id| event.external_user_id.as_ref() == Some(id))
             && self.since_ms.is_none_or(|since| event.accepted_ms >= since)
             && self.until_ms.is_none_or(|until| event.accepted_ms < until)
     }

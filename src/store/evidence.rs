@@ -7,22 +7,25 @@ use sqlx::{AnyConnection, Arguments, AssertSqlSafe, Executor};
 
 use super::insert::Insert;
 use super::read::Columns;
+use super::sealing::{seal_optional, shown};
 use super::width::{self, fits};
 use super::write::Write;
 use super::{Store, StoreError};
 use crate::domain::evidence::{Evidence, Fact, InteractionKind};
 use crate::domain::status::Status;
 use crate::ids::{EventId, EvidenceId};
+use crate::seals::{Cell, Seals};
 
 struct AddEvidence {
     rows: Vec<Evidence>,
+    seals: Seals,
 }
 
 impl Write for AddEvidence {
     type Output = ();
 
     async fn run(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
-        insert_evidence(conn, &Vec::from_iter(&self.rows)).await
+        insert_evidence(conn, &Vec::from_iter(&self.rows), &self.seals).await
     }
 }
 
@@ -34,7 +37,7 @@ impl Store {
             fits("recipient", evidence.recipient.as_deref().unwrap_or(""), width::PERSON)?;
             fits("source", &evidence.source, width::SOURCE)?;
         }
-        self.write(AddEvidence { rows: rows.to_vec() }).await
+        self.write(AddEvidence { rows: rows.to_vec(), seals: self.inner.seals.clone() }).await
     }
 
     /// The evidence under any of `references`, by rising id, from behind `after`, at most `limit` rows.
@@ -56,7 +59,8 @@ impl Store {
                 .bind(after.map_or("", EvidenceId::as_str).to_owned())
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX));
             for row in self.inner.reader.rows(query).await? {
-                let evidence = take(&mut Columns::of(&row))?;
+                let evidence =
+                    take(&mut Columns::of(&row), |cell, text| Ok(shown(&self.inner.seals, cell, text)))?;
                 if evidence.reference == *reference {
                     found.push(evidence);
                 }
@@ -69,15 +73,49 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What the newest evidence refers to, newest first: id, reference and when it was learned. From before `before`,
+    /// at most `limit` rows.
+    pub async fn newest_references(
+        &self,
+        before: Option<&EvidenceId>,
+        limit: usize,
+    ) -> Result<Vec<(EvidenceId, String, i64)>, StoreError> {
+        // `~` sorts behind every id.
+        let query =
+            sqlx::query("SELECT id, reference, at_ms FROM evidence WHERE id < ? ORDER BY id DESC LIMIT ?")
+                .bind(before.map_or("~", EvidenceId::as_str).to_owned())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.inner.reader.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of(row);
+                Ok((columns.parse("evidence id", EvidenceId::parse)?, columns.take()?, columns.take()?))
+            })
+            .collect()
+    }
+}
+
+/// Where a text is sealed for.
+pub(super) const TEXT: &str = "evidence.text";
+
 /// The columns of [`take`], in its order.
 const COLUMNS: &str =
     "id, reference, generation, recipient, fact, fact_value, code, text, source, event_id, at_ms";
 
 /// The evidence that one event carried, where it can be found by it.
-pub(super) async fn of_event(conn: &mut AnyConnection, id: &EventId) -> Result<Vec<Evidence>, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Unopened`] if one of its texts cannot be read.
+pub(super) async fn of_event(
+    conn: &mut AnyConnection,
+    id: &EventId,
+    seals: &Seals,
+) -> Result<Vec<Evidence>, StoreError> {
     let sql = ["SELECT ", COLUMNS, " FROM evidence WHERE event_id = ? ORDER BY id"].concat();
     let rows = conn.fetch_all(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
-    rows.iter().map(|row| take(&mut Columns::of(row))).collect()
+    let open = |cell: Cell<'_>, text| Ok(seals.open_text(cell, text)?);
+    rows.iter().map(|row| take(&mut Columns::of(row), open)).collect()
 }
 
 const EVIDENCE: Insert = Insert {
@@ -99,11 +137,15 @@ const EVIDENCE: Insert = Insert {
 };
 
 /// Adds rows inside a transaction. What is too long is cut: a callback is not refused for what it says.
-pub(super) async fn insert_evidence(conn: &mut AnyConnection, rows: &[&Evidence]) -> Result<(), StoreError> {
-    EVIDENCE.rows(conn, rows, |evidence, to| bind(evidence, to)).await
+pub(super) async fn insert_evidence(
+    conn: &mut AnyConnection,
+    rows: &[&Evidence],
+    seals: &Seals,
+) -> Result<(), StoreError> {
+    EVIDENCE.rows(conn, rows, |evidence, to| bind(evidence, seals, to)).await
 }
 
-fn bind(evidence: &Evidence, to: &mut AnyArguments) -> Result<(), BoxDynError> {
+fn bind(evidence: &Evidence, seals: &Seals, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     let cut = |text: &Option<String>, limit| text.as_deref().map(|text| width::cut(text, limit).to_owned());
     let reference = width::cut(&evidence.reference, width::REFERENCE);
     let (fact, value) = match &evidence.fact {
@@ -118,16 +160,20 @@ fn bind(evidence: &Evidence, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     to.add(fact)?;
     to.add(value)?;
     to.add(evidence.code)?;
-    to.add(cut(&evidence.text, width::EVIDENCE_TEXT))?;
+    let text = evidence.text.as_deref().map(|text| width::cut(text, width::EVIDENCE_TEXT));
+    to.add(seal_optional(seals, Cell::new(TEXT, evidence.id.as_str()), text)?)?;
     to.add(width::cut(&evidence.source, width::SOURCE))?;
     to.add(evidence.event_id.as_ref().map(EventId::as_str))?;
     to.add(evidence.at_ms)?;
     Ok(())
 }
 
-fn take(columns: &mut Columns<'_>) -> Result<Evidence, StoreError> {
+fn take(
+    columns: &mut Columns<'_>,
+    open: impl Fn(Cell<'_>, String) -> Result<String, StoreError>,
+) -> Result<Evidence, StoreError> {
+    let id = columns.parse("evidence id", EvidenceId::parse)?;
     Ok(Evidence {
-        id: columns.parse("evidence id", EvidenceId::parse)?,
         reference: columns.take()?,
         generation: columns.take()?,
         recipient: columns.take()?,
@@ -143,10 +189,14 @@ fn take(columns: &mut Columns<'_>) -> Result<Evidence, StoreError> {
             }
         },
         code: columns.take()?,
-        text: columns.take()?,
+        text: {
+            let text: Option<String> = columns.take()?;
+            text.map(|text| open(Cell::new(TEXT, id.as_str()), text)).transpose()?
+        },
         source: columns.take()?,
         event_id: columns.parse_optional("event id", EventId::parse)?,
         at_ms: columns.take()?,
+        id,
     })
 }
 

@@ -7,9 +7,13 @@ use super::read::Columns;
 use super::width::{self, fits};
 use super::{Store, StoreError};
 use crate::ids::MessageId;
+use crate::seals::{Cell, Seals};
 
 /// Longest address a link leads to.
 const URL_BYTES_MAX: usize = 2_048;
+
+/// Where an address is sealed for.
+pub(super) const URL: &str = "links.url";
 
 /// One tracked link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +42,11 @@ impl Store {
             recipient: columns.take()?,
             url: columns.take()?,
         };
-        Ok((link.token == token).then_some(link))
+        if link.token != token {
+            return Ok(None);
+        }
+        let url = self.inner.seals.open_text(Cell::new(URL, token), link.url)?;
+        Ok(Some(TrackedLink { url, ..link }))
     }
 }
 
@@ -49,13 +57,17 @@ pub(super) fn check(link: &TrackedLink) -> Result<(), StoreError> {
 }
 
 /// Adds links inside a transaction.
-pub(super) async fn insert_links(conn: &mut AnyConnection, links: &[&TrackedLink]) -> Result<(), StoreError> {
+pub(super) async fn insert_links(
+    conn: &mut AnyConnection,
+    links: &[&TrackedLink],
+    seals: &Seals,
+) -> Result<(), StoreError> {
     LINKS
         .rows(conn, links, |link, to| {
             to.add(link.token.as_str())?;
             to.add(link.message_id.as_str())?;
             to.add(link.recipient.as_deref())?;
-            to.add(link.url.as_str())
+            to.add(&*seals.seal_text(Cell::new(URL, &link.token), &link.url)?)
         })
         .await
 }

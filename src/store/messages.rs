@@ -13,6 +13,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::message::{Message, SendPolicy};
 use crate::domain::status::Status;
 use crate::ids::MessageId;
+use crate::seals::{Cell, Seals};
 
 /// A message to be kept and sent.
 #[derive(Clone, Debug)]
@@ -65,6 +66,9 @@ pub struct MessageFilter {
 /// Messages read with one statement.
 const IDS_AT_ONCE: usize = 64;
 
+/// Where a body is sealed for.
+pub(super) const BODY: &str = "messages.body";
+
 const COLUMNS: &str = "id, channel, message_type, body, recipients, policy, idempotency_key, status, generation, \
                        created_ms, updated_ms, expires_ms";
 
@@ -73,7 +77,7 @@ impl Store {
     pub async fn message(&self, id: &MessageId) -> Result<Option<Message>, StoreError> {
         let sql = ["SELECT ", COLUMNS, " FROM messages WHERE id = ?"].concat();
         let row = self.inner.reader.row(sqlx::query(AssertSqlSafe(sql)).bind(id.as_str())).await?;
-        row.as_ref().map(|row| take(&mut Columns::of(row))).transpose()
+        row.as_ref().map(|row| take(&mut Columns::of(row), &self.inner.seals)).transpose()
     }
 
     /// Those of `ids` that exist, in no order.
@@ -85,7 +89,7 @@ impl Store {
             let query =
                 some.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, id| query.bind(id.as_str()));
             for row in self.inner.reader.rows(query).await? {
-                found.push(take(&mut Columns::of(&row))?);
+                found.push(take(&mut Columns::of(&row), &self.inner.seals)?);
             }
         }
         Ok(found)
@@ -131,6 +135,7 @@ impl Store {
             limit: filter.limit,
             cursor: filter.cursor.as_deref(),
         };
+        let take = |columns: &mut Columns<'_>| take(columns, &self.inner.seals);
         list.page(&self.inner.reader, take, |message| filter.matches(message)).await
     }
 
@@ -159,12 +164,14 @@ impl MessageFilter {
     }
 }
 
-fn take(columns: &mut Columns<'_>) -> Result<Message, StoreError> {
-    Ok(Message {
+/// A row of [`COLUMNS`]. One that cannot be opened says so, and stops nothing else.
+fn take(columns: &mut Columns<'_>, seals: &Seals) -> Result<Message, StoreError> {
+    let mut message = Message {
         id: columns.parse("message id", MessageId::parse)?,
         channel: columns.take()?,
         message_type: columns.take()?,
         body: columns.take()?,
+        unopened: None,
         recipients: columns.parse("recipients", name_list::parse)?,
         policy: columns.parse("send policy", SendPolicy::parse)?,
         idempotency_key: columns.take()?,
@@ -173,5 +180,11 @@ fn take(columns: &mut Columns<'_>) -> Result<Message, StoreError> {
         created_ms: columns.take()?,
         updated_ms: columns.take()?,
         expires_ms: columns.take()?,
-    })
+    };
+    let stored = std::mem::take(&mut message.body);
+    match seals.open_text(Cell::new(BODY, message.id.as_str()), stored) {
+        Ok(body) => message.body = body,
+        Err(why) => message.unopened = Some(why),
+    }
+    Ok(message)
 }

@@ -31,6 +31,26 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0004_alerts.sql"),
         mysql: include_str!("migrations/mysql/0004_alerts.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0005_replicas.sql"),
+        mysql: include_str!("migrations/mysql/0005_replicas.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0007_late_events.sql"),
+        mysql: include_str!("migrations/mysql/0007_late_events.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0009_sealed_texts.sql"),
+        mysql: include_str!("migrations/mysql/0009_sealed_texts.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0010_customers.sql"),
+        mysql: include_str!("migrations/mysql/0010_customers.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0013_smart_robots.sql"),
+        mysql: include_str!("migrations/mysql/0013_smart_robots.sql"),
+    },
 ];
 
 const CREATE_VERSIONS: &str =
@@ -72,7 +92,11 @@ async fn apply(
         Engine::MySql => migration.mysql,
     };
     conn.execute(engine.begin()).await?;
-    conn.execute(statements).await?;
+    match conn.execute(statements).await.map_err(Engine::explain) {
+        // Another replica added the same index meanwhile.
+        Ok(_) | Err(StoreError::Conflict) => {}
+        Err(other) => return Err(other),
+    }
     let insert = sqlx::query("INSERT INTO schema_versions (version) VALUES (?)").bind(version);
     match insert.execute(&mut *conn).await.map_err(Engine::explain) {
         // Another replica was as fast.

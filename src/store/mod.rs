@@ -23,7 +23,9 @@ mod files;
 mod ids;
 mod insert;
 mod key_memory;
+mod key_notes;
 mod keys;
+mod late;
 mod links;
 mod list;
 mod messages;
@@ -38,14 +40,21 @@ mod record;
 mod redeliver;
 mod rejections;
 mod replays;
+mod replicas;
+mod reseal;
 mod results;
+mod room;
 mod routing;
+mod sealing;
 mod sent_bodies;
 mod settings;
 mod shards;
+mod smart_robots;
 mod spool_file;
 mod sqlite_checkpoint;
 mod sqlite_writer;
+mod tail;
+mod tally;
 mod width;
 mod write;
 
@@ -68,10 +77,16 @@ pub use purge::{Purge, Purged};
 pub use redeliver::ByHand;
 pub use rejections::{Rejection, RejectionFilter};
 pub use replays::ReplayStep;
+pub use replicas::Shares;
+pub use reseal::{ResealPlace, Resealed};
+pub use results::SentEarlier;
 pub use routing::{FreshDelivery, ReadBody, SETTLED_MS, TakeFresh};
 pub use settings::{Durability, StoreSettings};
 pub use shards::{Fence, SHARDS, Shard, shard_of};
+pub use smart_robots::StreamRow;
 pub use spool_file::{SpoolFile, SpoolSize};
+pub use tail::{EventTail, TailEvent, TailStart};
+pub use tally::{TALLY_MAX, Tally};
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,14 +96,17 @@ use connect::Connector;
 use event_index::{EventIndex, IndexEvents};
 use mysql_writer::{MySqlWriter, Prepare};
 use read::Reader;
+use room::Room;
 use routing::Routing;
 use sqlite_writer::SqliteWriter;
 use sqlx::AnyPool;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use write::{Lane, Write};
 
 use crate::clock::Clock;
 use crate::ids::IdMaker;
+use crate::seals::Seals;
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -104,11 +122,15 @@ struct Inner {
     writer: Mutex<Option<Writer>>,
     index: Arc<EventIndex>,
     routing: Arc<Routing>,
+    /// Told of every commit of events by this process.
+    arrivals: watch::Sender<()>,
     ids: IdMaker,
     clock: Clock,
+    seals: Seals,
     /// Held as long as the file is open.
     file_lock: Mutex<Option<File>>,
     writer_task: Mutex<Option<JoinHandle<()>>>,
+    room: Room,
 }
 
 #[derive(Clone, Debug)]
@@ -129,13 +151,15 @@ impl Store {
         let statement_timeout = Duration::from_millis(settings.statement_timeout_ms);
         let index = Arc::new(EventIndex::new(engine));
         let routing = Arc::new(Routing::new(engine, clock.clone(), ids.clone()));
-        let (mut file_lock, mut writer_task) = (None, None);
+        let (mut file_lock, mut writer_task, mut room) = (None, None, Room::new(None));
         let writer = match engine {
             Engine::Sqlite => {
                 let path = connect::sqlite_path(settings.url.expose())?;
                 file_lock = Some(connect::lock_sqlite_file(&path)?);
+                room = Room::new(Some(&path));
                 let mut conn = connector.writer().await?;
                 migrate::migrate(engine, &mut conn).await?;
+                key_notes::check(&mut conn, &settings.seals).await?;
                 index.load(&mut conn).await?;
                 routing.load(&mut conn).await?;
                 let (writer, task) = SqliteWriter::start(connector.clone(), conn, Arc::clone(&index));
@@ -143,7 +167,11 @@ impl Store {
                 Writer::Sqlite(writer)
             }
             Engine::MySql => {
-                let prepare = Prepare { clock: clock.clone(), routing: Arc::clone(&routing) };
+                let prepare = Prepare {
+                    clock: clock.clone(),
+                    routing: Arc::clone(&routing),
+                    seals: settings.seals.clone(),
+                };
                 let writer = MySqlWriter::new(connector.clone(), pool.clone(), statement_timeout, prepare);
                 match writer.prepare().await {
                     Err(error @ StoreError::Unavailable(_)) if settings.may_be_away => {
@@ -160,12 +188,15 @@ impl Store {
                 reader: Reader::new(pool.clone(), statement_timeout),
                 pool,
                 routing,
+                arrivals: watch::Sender::new(()),
                 ids,
                 writer: Mutex::new(Some(writer)),
                 index,
                 clock,
+                seals: settings.seals.clone(),
                 file_lock: Mutex::new(file_lock),
                 writer_task: Mutex::new(writer_task),
+                room,
             }),
         })
     }
@@ -176,13 +207,19 @@ impl Store {
         migrate::migrate(self.engine(), &mut conn).await
     }
 
+    /// Told of every commit of events by this process.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.inner.arrivals.subscribe()
+    }
+
     /// Which database this is.
     pub fn engine(&self) -> Engine {
         self.inner.connector.engine
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and takes writes.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.room.look().await?;
         if let Some(Writer::MySql(writer)) = self.writer() {
             writer.prepare().await?;
         }
@@ -206,11 +243,13 @@ impl Store {
     }
 
     async fn write_in<W: Write>(&self, lane: Lane, work: W) -> Result<W::Output, StoreError> {
-        match self.writer() {
+        let written = match self.writer() {
             Some(Writer::Sqlite(writer)) => writer.write(lane, work).await,
             Some(Writer::MySql(writer)) => writer.write(lane, work).await,
-            None => Err(StoreError::Unavailable("the store is closed".to_owned())),
-        }
+            None => return Err(StoreError::Unavailable("the store is closed".to_owned())),
+        };
+        self.inner.room.note(&written);
+        written
     }
 
     fn writer(&self) -> Option<Writer> {

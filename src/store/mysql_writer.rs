@@ -15,9 +15,10 @@ use tokio::sync::Mutex;
 use super::connect::Connector;
 use super::routing::Routing;
 use super::write::{Lane, Write};
-use super::{Engine, StoreError, engine, migrate};
+use super::{Engine, StoreError, engine, key_notes, migrate};
 use crate::clock::Clock;
 use crate::sabotage::{self, Protection};
+use crate::seals::Seals;
 
 /// Tries of a transaction that others got in the way of.
 const TRIES_MAX: u32 = 4;
@@ -29,6 +30,8 @@ pub(super) struct Prepare {
     pub(super) clock: Clock,
     /// Learns who wants events.
     pub(super) routing: Arc<Routing>,
+    /// Are checked against the keys that rows were sealed with.
+    pub(super) seals: Seals,
 }
 
 /// The way into MySQL.
@@ -66,11 +69,17 @@ impl MySqlWriter {
         }
         let mut conn = self.connector.writer().await?;
         migrate::migrate(Engine::MySql, &mut conn).await?;
+        key_notes::check(&mut conn, &self.prepare.seals).await?;
         self.prepare.clock.anchor_steady(engine::mysql_now_ms(&mut conn).await?);
         self.prepare.routing.load(&mut conn).await?;
         *place = Some(conn);
         self.prepared.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the server was reached, and this process is fit for it.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.prepared.load(Ordering::Acquire)
     }
 
     /// Runs `work` and commits. Goes on when the caller is gone.

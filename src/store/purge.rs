@@ -8,9 +8,9 @@ use super::event_index::EventIndex;
 use super::evidence::reference_hash;
 use super::read::Columns;
 use super::write::Write;
-use super::{Store, StoreError, ids, name_list};
+use super::{Store, StoreError, ids, late, name_list};
 use crate::domain::status::Status;
-use crate::ids::{AuditId, DeliveryId, EvidenceId, FileId, MessageId, RejectionId};
+use crate::ids::{AuditId, DeliveryId, EventId, EvidenceId, FileId, MessageId, RejectionId};
 
 /// What can be deleted by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Purge {
     Audit,
     /// Files given to us to be sent.
     Files,
+    /// Notes of events that were committed late.
+    LateEvents,
+    /// What was said to callbacks of smart robots after their answers.
+    SmartRobots,
 }
 
 /// What one slice did.
@@ -52,7 +56,7 @@ impl Store {
     pub async fn purge_before(&self, what: Purge, before_ms: i64) -> Result<Purged, StoreError> {
         match what {
             Purge::Events => {
-                let remembered_ms = self.inner.clock.wall_ms().saturating_sub(EVENT_DAYS_MIN * 86_400_000);
+                let remembered_ms = self.inner.clock.age_ms().saturating_sub(EVENT_DAYS_MIN * 86_400_000);
                 self.bring_index_up_to_date().await?;
                 let before_ms = before_ms.min(remembered_ms);
                 self.write(PurgeEvents { before_ms, index: Arc::clone(&self.inner.index) }).await
@@ -68,6 +72,15 @@ impl Store {
                 let files = PurgeById { table: "files", prefix: FileId::PREFIX, before_ms };
                 let parts = self.write(parts).await?;
                 if parts.more { Ok(parts) } else { self.write(files).await }
+            }
+            Purge::SmartRobots => {
+                let streams = PurgeById { table: "event_streams", prefix: EventId::PREFIX, before_ms };
+                let responses = PurgeById { table: "event_responses", prefix: EventId::PREFIX, before_ms };
+                let streams = self.write(streams).await?;
+                if streams.more { Ok(streams) } else { self.write(responses).await }
+            }
+            Purge::LateEvents => {
+                self.write(PurgeById { table: "late_events", prefix: late::PREFIX, before_ms }).await
             }
             Purge::Audit => {
                 self.write(PurgeById { table: "audit", prefix: AuditId::PREFIX, before_ms }).await

@@ -14,21 +14,25 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyArguments;
 use sqlx::error::BoxDynError;
 use sqlx::{Arguments, AssertSqlSafe, Executor};
+use tokio::sync::watch;
 
 use super::event_index::EventIndex;
+use super::events::PAYLOAD;
 use super::evidence::insert_evidence;
 use super::insert::{Insert, ROWS_AT_ONCE, placeholders, statement_rows};
 use super::key_memory::Known;
 use super::read::Columns;
 use super::routing::{FreshDelivery, Routing};
 use super::write::{Lane, Write};
-use super::{Engine, NewEvent, Recorded, Store, StoreError, width};
+use super::{Engine, NewEvent, Recorded, Store, StoreError, late, width};
+use crate::clock::Clock;
 use crate::domain::event::DedupKey;
 use crate::ids::EventId;
 use crate::sabotage::{self, Protection};
+use crate::seals::{Cell, Seals};
 
 /// The version of `wecom::event::read` that types events now.
-pub(super) const READER: i64 = 1;
+pub(super) const READER: i64 = 2;
 
 const EVENTS: Insert = Insert {
     table: "events",
@@ -66,9 +70,7 @@ impl Store {
         match outcome {
             Ok(recorded) => return recorded.into_iter().map(Ok).collect(),
             // Each alone would meet the same.
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Busy)) => {
-                return whole.map(|_| Err(error.clone())).collect();
-            }
+            Err(error) if error.is_outage() => return whole.map(|_| Err(error.clone())).collect(),
             Err(_one_of_them) => {}
         }
         let mut answers = Vec::with_capacity(group.len());
@@ -92,6 +94,9 @@ impl Store {
             index: Arc::clone(&self.inner.index),
             routing: Arc::clone(&self.inner.routing),
             unrouted: AtomicBool::new(false),
+            arrivals: self.inner.arrivals.clone(),
+            clock: self.inner.clock.clone(),
+            seals: self.inner.seals.clone(),
         };
         Ok(self.write_in(Lane::Events, work).await?.answers)
     }
@@ -114,6 +119,10 @@ struct RecordEvents {
     routing: Arc<Routing>,
     /// It was said to be one statement: there is nobody to route to.
     unrouted: AtomicBool,
+    /// Told of every commit.
+    arrivals: watch::Sender<()>,
+    clock: Clock,
+    seals: Seals,
 }
 
 /// What became of the range, in its order, which of it were inserted, and the deliveries they became.
@@ -163,8 +172,9 @@ impl Write for RecordEvents {
 
     fn is_one_statement(&self) -> bool {
         let events = self.group.get(self.range.clone()).unwrap_or_default();
+        let now_ms = self.clock.steady_ms();
         let is_one = events.len() <= ROWS_AT_ONCE
-            && events.iter().all(|event| event.evidence.is_empty())
+            && events.iter().all(|event| event.evidence.is_empty() && !self.is_late(event, now_ms))
             && self.routing.is_idle();
         self.unrouted.store(is_one, Ordering::Relaxed);
         is_one
@@ -176,6 +186,9 @@ impl Write for RecordEvents {
         self.index.remember(written.map(|event| (key(event), &event.id)));
         let mut deliveries = outcome.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
         self.routing.tell(std::mem::take(&mut *deliveries));
+        if !outcome.inserted.is_empty() {
+            self.arrivals.send_replace(());
+        }
     }
 }
 
@@ -208,6 +221,13 @@ impl RecordEvents {
         Ok(known)
     }
 
+    /// Whether a reader of MySQL would no longer look for it; a file is read in the order of commits.
+    fn is_late(&self, event: &NewEvent, now_ms: i64) -> bool {
+        self.index.engine() == Engine::MySql
+            && late::is_late(&event.id, now_ms)
+            && !sabotage::off(Protection::LateNotes)
+    }
+
     fn asks(&self) -> bool {
         self.ask == Ask::Always || self.index.engine() == Engine::Sqlite
     }
@@ -235,18 +255,26 @@ impl RecordEvents {
         inserted: &[usize],
     ) -> Result<(), StoreError> {
         let rows: Vec<&NewEvent> = inserted.iter().filter_map(|&at| events.get(at)).collect();
-        insert_events(conn, &rows).await?;
+        insert_events(conn, &rows, &self.seals).await?;
+        let now_ms = self.clock.steady_ms();
+        if !self.unrouted.load(Ordering::Relaxed) && rows.iter().any(|row| self.is_late(row, now_ms)) {
+            late::note(conn, &rows, now_ms).await?;
+        }
         if rows.iter().all(|event| event.evidence.is_empty()) {
             return Ok(());
         }
         let evidence: Vec<_> = rows.iter().flat_map(|event| &event.evidence).collect();
-        insert_evidence(conn, &evidence).await
+        insert_evidence(conn, &evidence, &self.seals).await
     }
 }
 
 /// Adds rows inside a transaction, without their evidence.
-pub(super) async fn insert_events(conn: &mut AnyConnection, rows: &[&NewEvent]) -> Result<(), StoreError> {
-    EVENTS.rows(conn, rows, |event, to| bind(event, to)).await
+pub(super) async fn insert_events(
+    conn: &mut AnyConnection,
+    rows: &[&NewEvent],
+    seals: &Seals,
+) -> Result<(), StoreError> {
+    EVENTS.rows(conn, rows, |event, to| bind(event, seals, to)).await
 }
 
 fn set(answers: &mut [Recorded], at: usize, answer: Recorded) {
@@ -286,7 +314,7 @@ async fn select_keys(
     Ok(())
 }
 
-fn bind(new: &NewEvent, to: &mut AnyArguments) -> Result<(), BoxDynError> {
+fn bind(new: &NewEvent, seals: &Seals, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     let person =
         |text: &Option<String>| text.as_deref().map(|text| width::cut(text, width::PERSON).to_owned());
     let event = &new.event;
@@ -301,6 +329,6 @@ fn bind(new: &NewEvent, to: &mut AnyArguments) -> Result<(), BoxDynError> {
     to.add(person(&event.external_user_id))?;
     to.add(person(&event.chat_id))?;
     to.add(new.accepted_ms)?;
-    to.add(&new.payload[..])?;
+    to.add(&*seals.seal(Cell::new(PAYLOAD, new.id.as_str()), &new.payload)?)?;
     Ok(())
 }

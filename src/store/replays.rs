@@ -116,6 +116,9 @@ impl Store {
     }
 
     /// The events behind `place`, oldest first, each with its own place.
+    ///
+    /// # Errors
+    /// [`StoreError::Unopened`] if another process could read one of them.
     pub async fn events_behind(
         &self,
         place: &str,
@@ -132,7 +135,7 @@ impl Store {
             .map(|row| {
                 let mut columns = Columns::of(row);
                 let place = Position::take(self.engine(), &mut columns)?.to_text();
-                Ok((place, StoredEvent::take(&mut columns)?))
+                Ok((place, StoredEvent::take(&mut columns, &self.inner.seals)?.known()?))
             })
             .collect()
     }

@@ -3,21 +3,28 @@
 //! Every change compares what the sender saw with what stands in the row, and the row count decides: a sender that
 //! was frozen and comes back cannot undo what its successor did.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use sqlx::any::AnyArguments;
 use sqlx::error::BoxDynError;
-use sqlx::{AnyConnection, Arguments, Executor};
+use sqlx::{AnyConnection, Arguments, AssertSqlSafe, Executor};
 
 use super::add_messages::insert_references;
 use super::card_codes::put_code;
 use super::evidence::insert_evidence;
-use super::insert::Insert;
+use super::insert::{Insert, ROWS_AT_ONCE, placeholders};
 use super::read::Columns;
+use super::sealing::{seal_optional, shown};
 use super::width::{self, cut};
 use super::write::Write;
 use super::{DeliveryResult, Engine, Fence, Store, StoreError};
 use crate::domain::delivery::{Attempt, DeliveryState};
 use crate::domain::evidence::Evidence;
-use crate::ids::DeliveryId;
+use crate::domain::outcome::Ending;
+use crate::ids::{DeliveryId, MessageId};
+use crate::sabotage::{self, Protection};
+use crate::seals::{Cell, Seals};
 use crate::store::name_list;
 
 /// Longest error text of an attempt, in bytes.
@@ -25,6 +32,10 @@ const ERROR_BYTES_MAX: usize = 1_024;
 
 /// Longest part of an answer that is kept, in bytes.
 const ANSWER_BYTES_MAX: usize = 4_096;
+
+/// Where the texts of an attempt are sealed for.
+pub(super) const ERROR: &str = "attempts.error";
+pub(super) const ANSWER: &str = "attempts.answer";
 
 const ATTEMPTS: Insert = Insert {
     table: "attempts",
@@ -59,7 +70,16 @@ impl Store {
         results: &[DeliveryResult],
         fence: &Fence,
     ) -> Result<Vec<bool>, StoreError> {
-        self.write(RecordResults { results: results.to_vec(), guard: Guard::of(self, *fence) }).await
+        let guard = Guard::of(self, *fence);
+        let results: Arc<[DeliveryResult]> = results.into();
+        let seals = self.inner.seals.clone();
+        let work = RecordResults { results, guard, seals, together: true };
+        let alone = RecordResults { together: false, ..work.clone() };
+        match self.write(work).await {
+            // One of them has moved on.
+            Err(StoreError::Conflict) => self.write(alone).await,
+            outcome => outcome,
+        }
     }
 
     /// The attempts of one delivery, first to last.
@@ -69,7 +89,23 @@ impl Store {
              WHERE delivery_id = ? ORDER BY number",
         );
         let rows = self.inner.reader.rows(query.bind(id.as_str())).await?;
-        rows.iter().map(|row| take(&mut Columns::of(row))).collect()
+        rows.iter().map(|row| take(&mut Columns::of(row), id, &self.inner.seals)).collect()
+    }
+
+    /// The last attempt at a message; `None`: it was not tried yet.
+    pub async fn last_attempt(&self, message: &MessageId) -> Result<Option<Attempt>, StoreError> {
+        let query = sqlx::query(
+            "SELECT delivery_id, number, at_ms, duration_ms, http_status, errcode, error, answer FROM attempts \
+             WHERE delivery_id IN (SELECT id FROM deliveries WHERE message_id = ?) \
+             ORDER BY at_ms DESC, number DESC LIMIT 1",
+        );
+        let row = self.inner.reader.row(query.bind(message.as_str())).await?;
+        let take = |row| {
+            let mut columns = Columns::of(row);
+            let id: DeliveryId = columns.parse("delivery_id", DeliveryId::parse)?;
+            take(&mut columns, &id, &self.inner.seals)
+        };
+        row.as_ref().map(take).transpose()
     }
 
     /// When attempts to `target_id` began, from `at_ms` (wall) on, rising: rebuilds a pace window.
@@ -90,18 +126,19 @@ impl Store {
         attempts: i64,
         evidence: &[Evidence],
     ) -> Result<bool, StoreError> {
-        self.write(Cancel { id: id.clone(), attempts, evidence: evidence.to_vec() }).await
+        let seals = self.inner.seals.clone();
+        self.write(Cancel { id: id.clone(), attempts, evidence: evidence.to_vec(), seals }).await
     }
 
-    /// Messages sent to `target_id` from `at_ms` (wall) on, at most `limit`, newest first: when, and to whom by name.
+    /// Messages sent to `target_id` from `at_ms` (wall) on, at most `limit`, newest first.
     pub async fn sent_since(
         &self,
         target_id: &str,
         at_ms: i64,
         limit: usize,
-    ) -> Result<Vec<(i64, Vec<String>)>, StoreError> {
+    ) -> Result<Vec<SentEarlier>, StoreError> {
         let query = sqlx::query(
-            "SELECT a.at_ms, m.recipients FROM attempts a JOIN deliveries d ON d.id = a.delivery_id \
+            "SELECT a.at_ms, m.recipients, a.error FROM attempts a JOIN deliveries d ON d.id = a.delivery_id \
              JOIN messages m ON m.id = d.message_id WHERE a.target_id = ? AND a.at_ms >= ? \
              ORDER BY a.at_ms DESC LIMIT ?",
         )
@@ -112,10 +149,25 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
-                Ok((columns.take()?, columns.parse("recipients", name_list::parse)?))
+                let (at_ms, recipients) = (columns.take()?, columns.parse("recipients", name_list::parse)?);
+                let error: Option<String> = columns.take()?;
+                let ending = Ending::of_error(error.as_deref());
+                let perhaps_taken = matches!(ending, Ending::Accepted | Ending::AnswerLost);
+                Ok(SentEarlier { at_ms, recipients, perhaps_taken })
             })
             .collect()
     }
+}
+
+/// A message that was sent before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentEarlier {
+    /// When, wall ms.
+    pub at_ms: i64,
+    /// To whom by name; nobody: to `@all`, departments or tags.
+    pub recipients: Vec<String>,
+    /// Whether the platform may have taken it.
+    pub perhaps_taken: bool,
 }
 
 /// Whether the writer still owns what it writes to.
@@ -128,7 +180,9 @@ struct Guard {
 impl Guard {
     fn of(store: &Store, fence: Fence) -> Self {
         match fence {
-            Fence::Shard { id, fence } if store.engine() == Engine::MySql => {
+            Fence::Shard { id, fence }
+                if store.engine() == Engine::MySql && !sabotage::off(Protection::Fencing) =>
+            {
                 Self { shard: Some((id, fence)) }
             }
             _ => Self { shard: None },
@@ -149,6 +203,7 @@ struct Cancel {
     id: DeliveryId,
     attempts: i64,
     evidence: Vec<Evidence>,
+    seals: Seals,
 }
 
 impl Write for Cancel {
@@ -164,7 +219,7 @@ impl Write for Cancel {
         .bind(self.attempts);
         let is_cancelled = conn.execute(update).await?.rows_affected() == 1;
         if is_cancelled {
-            insert_evidence(conn, &Vec::from_iter(&self.evidence)).await?;
+            insert_evidence(conn, &Vec::from_iter(&self.evidence), &self.seals).await?;
         }
         Ok(is_cancelled)
     }
@@ -197,9 +252,14 @@ impl Write for MarkStarted {
     }
 }
 
+#[derive(Clone)]
 struct RecordResults {
-    results: Vec<DeliveryResult>,
+    results: Arc<[DeliveryResult]>,
     guard: Guard,
+    seals: Seals,
+    /// Whether those that end alike are moved on with one statement. [`StoreError::Conflict`] if one of them has moved
+    /// on before: which one, only a statement for each can tell.
+    together: bool,
 }
 
 impl Write for RecordResults {
@@ -209,15 +269,12 @@ impl Write for RecordResults {
         if !self.guard.holds(conn).await? {
             return Ok(vec![false; self.results.len()]);
         }
-        let mut written = Vec::with_capacity(self.results.len());
+        let written = self.move_on(conn).await?;
         let mut attempts = Vec::new();
         let mut evidence = Vec::new();
         let mut references = Vec::new();
-        for result in &self.results {
-            let target_id = move_on(conn, result).await?;
-            written.push(target_id.is_some());
-            let Some(target_id) = target_id else { continue };
-            attempts.extend(result.attempt.as_ref().map(|attempt| (&result.id, target_id, attempt)));
+        for (result, _) in self.results.iter().zip(&written).filter(|(_, written)| **written) {
+            attempts.extend(result.attempt.as_ref().map(|attempt| (result, attempt)));
             evidence.extend(&result.evidence);
             references.extend(&result.references);
             if let (Some((message, code)), Some(attempt)) = (&result.response_code, &result.attempt) {
@@ -225,59 +282,108 @@ impl Write for RecordResults {
             }
         }
         ATTEMPTS
-            .rows(conn, &attempts, |(id, target_id, attempt), to| bind(id, target_id, attempt, to))
+            .rows(conn, &attempts, |(result, attempt), to| bind(result, attempt, &self.seals, to))
             .await?;
-        insert_evidence(conn, &evidence).await?;
+        insert_evidence(conn, &evidence, &self.seals).await?;
         insert_references(conn, &references).await?;
         Ok(written)
     }
 }
 
-/// Compare-and-set on one row; gives its target, or `None` if it has moved on.
-async fn move_on(conn: &mut AnyConnection, result: &DeliveryResult) -> Result<Option<String>, StoreError> {
-    let update = sqlx::query(
-        "UPDATE deliveries SET attempts = ?, state = ?, due_ms = ?, started_ms = NULL \
-         WHERE id = ? AND attempts = ? AND due_ms IS NOT NULL",
-    )
-    .bind(result.attempts_before.saturating_add(i64::from(result.attempt.is_some())))
-    .bind(result.state.as_str())
-    .bind(result.due_ms)
-    .bind(result.id.as_str())
-    .bind(result.attempts_before);
-    if conn.execute(update).await?.rows_affected() != 1 {
-        return Ok(None);
+impl RecordResults {
+    /// Moves the rows on; says for each result whether its row still stood as the sender saw it.
+    async fn move_on(&self, conn: &mut AnyConnection) -> Result<Vec<bool>, StoreError> {
+        if self.together {
+            let mut alike: BTreeMap<_, Vec<&DeliveryResult>> = BTreeMap::new();
+            for result in self.results.iter() {
+                alike.entry(place(result)).or_default().push(result);
+            }
+            for (to, results) in alike {
+                let mut rest = results.as_slice();
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at(rest.len().min(ROWS_AT_ONCE));
+                    if move_rows(conn, to, now).await? != now.len() {
+                        return Err(StoreError::Conflict);
+                    }
+                    rest = later;
+                }
+            }
+            return Ok(vec![true; self.results.len()]);
+        }
+        let mut written = Vec::with_capacity(self.results.len());
+        for result in self.results.iter() {
+            written.push(move_rows(conn, place(result), &[result]).await? == 1);
+        }
+        Ok(written)
     }
-    let query = sqlx::query("SELECT target_id FROM deliveries WHERE id = ?");
-    let row = conn.fetch_one(query.bind(result.id.as_str())).await?;
-    Ok(Some(Columns::of(&row).take()?))
+}
+
+/// From which number of attempts a row goes to which number, state and due time.
+type Step = (i64, i64, &'static str, Option<i64>);
+
+fn place(result: &DeliveryResult) -> Step {
+    let before = result.attempts_before;
+    let after = before.saturating_add(i64::from(result.attempt.is_some()));
+    (before, after, result.state.as_str(), result.due_ms)
+}
+
+/// Places for ids in a statement that moves `rows` rows: of few sizes, so that few texts fill the connection's cache.
+fn places_for(rows: usize) -> usize {
+    [1, 4, 16].into_iter().find(|size| *size >= rows).unwrap_or(ROWS_AT_ONCE)
+}
+
+/// Compare-and-set on the rows of `results`; how many stood as the sender saw them.
+async fn move_rows(
+    conn: &mut AnyConnection,
+    (before, after, state, due_ms): Step,
+    results: &[&DeliveryResult],
+) -> Result<usize, StoreError> {
+    let head = "UPDATE deliveries SET attempts = ?, state = ?, due_ms = ?, started_ms = NULL \
+                WHERE attempts = ? AND due_ms IS NOT NULL AND id IN (";
+    let places = places_for(results.len());
+    let sql = [head, &placeholders(places), ")"].concat();
+    let mut update = sqlx::query(AssertSqlSafe(sql)).bind(after).bind(state).bind(due_ms).bind(before);
+    // The last one fills the places that are left: named twice it is still one row.
+    for result in results.iter().chain(results.last().into_iter().cycle()).take(places) {
+        update = update.bind(result.id.as_str());
+    }
+    Ok(usize::try_from(conn.execute(update).await?.rows_affected()).unwrap_or(usize::MAX))
 }
 
 fn bind(
-    id: &DeliveryId,
-    target_id: &str,
+    result: &DeliveryResult,
     attempt: &Attempt,
+    seals: &Seals,
     to: &mut AnyArguments,
 ) -> Result<(), BoxDynError> {
-    let text = |text: &Option<String>, limit| text.as_deref().map(|text| cut(text, limit).to_owned());
-    to.add(id.as_str())?;
+    let text = |column, text: &Option<String>, limit| {
+        let cell = Cell { column, row: result.id.as_str(), part: attempt.number };
+        seal_optional(seals, cell, text.as_deref().map(|text| cut(text, limit)))
+    };
+    to.add(result.id.as_str())?;
     to.add(attempt.number)?;
-    to.add(cut(target_id, width::SOURCE))?;
+    to.add(cut(&result.target_id, width::SOURCE))?;
     to.add(attempt.at_ms)?;
     to.add(attempt.duration_ms)?;
     to.add(attempt.http_status)?;
     to.add(attempt.errcode)?;
-    to.add(text(&attempt.error, ERROR_BYTES_MAX))?;
-    to.add(text(&attempt.answer, ANSWER_BYTES_MAX))
+    to.add(text(ERROR, &attempt.error, ERROR_BYTES_MAX)?)?;
+    to.add(text(ANSWER, &attempt.answer, ANSWER_BYTES_MAX)?)
 }
 
-fn take(columns: &mut Columns<'_>) -> Result<Attempt, StoreError> {
+fn take(columns: &mut Columns<'_>, id: &DeliveryId, seals: &Seals) -> Result<Attempt, StoreError> {
+    let number = columns.take()?;
+    let text = |column, text: Option<String>| {
+        let cell = Cell { column, row: id.as_str(), part: number };
+        text.map(|text| shown(seals, cell, text))
+    };
     Ok(Attempt {
-        number: columns.take()?,
+        number,
         at_ms: columns.take()?,
         duration_ms: columns.take()?,
         http_status: columns.take()?,
         errcode: columns.take()?,
-        error: columns.take()?,
-        answer: columns.take()?,
+        error: text(ERROR, columns.take()?),
+        answer: text(ANSWER, columns.take()?),
     })
 }

@@ -1,5 +1,6 @@
 //! Where the database is and how patient we are with it.
 
+use crate::seals::Seals;
 use crate::secret::Secret;
 
 /// Settings of the store.
@@ -15,6 +16,8 @@ pub struct StoreSettings {
     pub connections_max: u32,
     /// Whether an acknowledged callback must survive a power loss.
     pub durability: Durability,
+    /// Seals what people said in the rows; by default nothing is sealed.
+    pub seals: Seals,
     /// Whether the store opens although the server cannot be reached; for those who spool meanwhile.
     pub may_be_away: bool,
 }
@@ -34,6 +37,7 @@ impl Default for StoreSettings {
             statement_timeout_ms: 2_000,
             connections_max: 8,
             durability: Durability::Strict,
+            seals: Seals::default(),
             may_be_away: false,
         }
     }

@@ -26,6 +26,8 @@ pub struct Shard {
     pub owner: String,
     /// When the lease ends, steady ms.
     pub until_ms: i64,
+    /// Whether its owner before let the lease run out: it was killed, or hangs.
+    pub stalled: bool,
 }
 
 impl Shard {
@@ -66,7 +68,8 @@ impl Store {
     ) -> Result<Vec<Shard>, StoreError> {
         fits("owner", owner, width::WORD)?;
         if self.engine() == Engine::Sqlite {
-            let mine = |id| Shard { id, fence: 1, owner: owner.to_owned(), until_ms: i64::MAX };
+            let mine =
+                |id| Shard { id, fence: 1, owner: owner.to_owned(), until_ms: i64::MAX, stalled: false };
             return Ok((0..SHARDS).map(mine).collect());
         }
         let lease = Lease { owner: owner.to_owned(), length_ms: lease_ms, now_ms: now_steady_ms, max };
@@ -118,17 +121,18 @@ impl Write for Lease {
             let (id, fence, until_ms): (i64, i64, i64) = (columns.take()?, columns.take()?, columns.take()?);
             missing.remove(&id);
             if until_ms <= self.now_ms {
-                free.push((id, fence));
+                // What is given back ends at 0.
+                free.push((id, fence, until_ms > 0));
             }
         }
         for id in missing {
             let insert = sqlx::query("INSERT INTO shards (id, owner, fence, until_ms) VALUES (?, '', 0, 0)");
             conn.execute(insert.bind(id)).await?;
-            free.push((id, 0));
+            free.push((id, 0, false));
         }
         let until_ms = self.now_ms.saturating_add(self.length_ms);
         let mut taken = Vec::new();
-        for (id, fence) in free.into_iter().take(self.max) {
+        for (id, fence, stalled) in free.into_iter().take(self.max) {
             let update = sqlx::query(
                 "UPDATE shards SET owner = ?, fence = fence + 1, until_ms = ? WHERE id = ? AND fence = ? \
                  AND until_ms <= ?",
@@ -139,7 +143,8 @@ impl Write for Lease {
             .bind(fence)
             .bind(self.now_ms);
             if conn.execute(update).await?.rows_affected() == 1 {
-                taken.push(Shard { id, fence: fence.saturating_add(1), owner: self.owner.clone(), until_ms });
+                let owner = self.owner.clone();
+                taken.push(Shard { id, fence: fence.saturating_add(1), owner, until_ms, stalled });
             }
         }
         Ok(taken)

@@ -18,11 +18,20 @@ use super::record::insert_events;
 use super::{Engine, NewEvent, StoreError, StoreSettings, StoredEvent, events};
 use crate::domain::event::{DedupKey, Event};
 use crate::domain::evidence::Evidence;
+use crate::domain::sealed::Unopened;
 use crate::ids::EventId;
+use crate::seals::Seals;
 use crate::secret::Secret;
 
 /// What a row costs beside its payload, in the count of bytes.
 const ROW_BYTES: u64 = 512;
+
+/// What this process cannot open, for as long as it has the file open.
+const WITHHELD: &str = "CREATE TEMP TABLE withheld (event_id TEXT NOT NULL PRIMARY KEY)";
+
+/// Which rows of `events` wait for the database.
+const WAITING: &str =
+    "id NOT IN (SELECT event_id FROM set_aside) AND id NOT IN (SELECT event_id FROM withheld)";
 
 /// How full a spool is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +44,8 @@ pub struct SpoolSize {
     pub oldest_ms: i64,
     /// Callbacks that the database refused.
     pub set_aside: u64,
+    /// Callbacks sealed with a key that this process does not have; they wait for one that has it.
+    pub withheld: u64,
 }
 
 /// One open spool file.
@@ -46,17 +57,20 @@ pub struct SpoolFile {
     bytes: AtomicU64,
     oldest_ms: AtomicI64,
     set_aside: AtomicU64,
+    withheld: AtomicU64,
+    seals: Seals,
     /// Held as long as the file is open.
     _lock: std::fs::File,
 }
 
 impl SpoolFile {
     /// Opens or makes the file at `path`. [`StoreError::InUse`] if a process has it open.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, seals: &Seals) -> Result<Self, StoreError> {
         let lock = connect::lock_sqlite_file(path)?;
         let settings = StoreSettings::new(Secret::new(sqlite_url_of(path)));
         let mut conn = Connector::new(&settings)?.writer().await?;
         conn.execute(include_str!("migrations/spool/0001_initial.sql")).await?;
+        conn.execute(WITHHELD).await?;
         let file = Self {
             path: path.to_owned(),
             conn: Mutex::new(conn),
@@ -64,6 +78,8 @@ impl SpoolFile {
             bytes: AtomicU64::default(),
             oldest_ms: AtomicI64::default(),
             set_aside: AtomicU64::default(),
+            withheld: AtomicU64::default(),
+            seals: seals.clone(),
             _lock: lock,
         };
         file.measure().await?;
@@ -82,6 +98,7 @@ impl SpoolFile {
             bytes: self.bytes.load(Ordering::Relaxed),
             oldest_ms: self.oldest_ms.load(Ordering::Relaxed),
             set_aside: self.set_aside.load(Ordering::Relaxed),
+            withheld: self.withheld.load(Ordering::Relaxed),
         }
     }
 
@@ -92,9 +109,9 @@ impl SpoolFile {
         let new: Vec<&NewEvent> = group.iter().filter(|event| !here.contains(&event.id)).collect();
         conn.execute(Engine::Sqlite.begin()).await?;
         let added = async {
-            insert_events(&mut conn, &new).await?;
+            insert_events(&mut conn, &new, &self.seals).await?;
             let evidence: Vec<&Evidence> = new.iter().flat_map(|event| &event.evidence).collect();
-            insert_evidence(&mut conn, &evidence).await?;
+            insert_evidence(&mut conn, &evidence, &self.seals).await?;
             conn.execute("COMMIT").await?;
             Ok(())
         };
@@ -110,30 +127,66 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// The oldest callbacks that wait, at most `rows` and about `bytes` of payload, but at least one.
+    /// The oldest callbacks that wait, at most `rows` and about `bytes` of payload, but at least one. One that
+    /// cannot be opened is left in the file and passed over.
     pub async fn oldest(&self, rows: usize, bytes: usize) -> Result<Vec<NewEvent>, StoreError> {
         let mut conn = self.conn.lock().await;
-        let sql = [
-            "SELECT dedup_key, ",
-            events::COLUMNS,
-            " FROM events WHERE id NOT IN (SELECT event_id FROM set_aside) ORDER BY seq LIMIT ?",
-        ];
-        let query = sqlx::query(AssertSqlSafe(sql.concat())).bind(i64::try_from(rows).unwrap_or(i64::MAX));
-        let (mut found, mut taken) = (Vec::new(), 0_usize);
-        for row in conn.fetch_all(query).await? {
-            let mut columns = Columns::of(&row);
-            let dedup_key = columns.parse("dedup_key", DedupKey::parse)?;
-            let stored = StoredEvent::take(&mut columns)?;
-            taken = taken.saturating_add(stored.payload.len());
-            if taken > bytes && !found.is_empty() {
-                break;
+        let sql =
+            ["SELECT dedup_key, ", events::COLUMNS, " FROM events WHERE ", WAITING, " ORDER BY seq LIMIT ?"];
+        let sql = sql.concat();
+        loop {
+            let limit = i64::try_from(rows).unwrap_or(i64::MAX);
+            let waiting = conn.fetch_all(sqlx::query(AssertSqlSafe(sql.clone())).bind(limit)).await?;
+            let (mut found, mut taken) = (Vec::new(), 0_usize);
+            for row in &waiting {
+                let mut columns = Columns::of(row);
+                let dedup_key = columns.parse("dedup_key", DedupKey::parse)?;
+                let stored = StoredEvent::take(&mut columns, &self.seals)?;
+                let opened = match &stored.unopened {
+                    None => evidence::of_event(&mut conn, &stored.id, &self.seals).await,
+                    Some(why) => Err(why.clone().into()),
+                };
+                let evidence = match opened {
+                    Err(StoreError::Unopened(why)) => {
+                        self.withhold(&mut conn, &stored.id, &why).await?;
+                        continue;
+                    }
+                    evidence => evidence?,
+                };
+                taken = taken.saturating_add(stored.payload.len());
+                if taken > bytes && !found.is_empty() {
+                    break;
+                }
+                found.push(NewEvent { evidence, ..again(stored, dedup_key) });
             }
-            found.push(again(stored, dedup_key));
+            if waiting.is_empty() || !found.is_empty() {
+                return Ok(found);
+            }
         }
-        for event in &mut found {
-            event.evidence = evidence::of_event(&mut conn, &event.id).await?;
+    }
+
+    /// Passes over a callback that cannot be opened.
+    async fn withhold(
+        &self,
+        conn: &mut AnyConnection,
+        id: &EventId,
+        why: &Unopened,
+    ) -> Result<(), StoreError> {
+        tracing::error!(event = %id, path = %self.path.display(), %why, "a spooled callback cannot be opened; it stays");
+        conn.execute(sqlx::query("INSERT INTO withheld (event_id) VALUES (?)").bind(id.as_str())).await?;
+        self.withheld.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tries again what could not be opened: there may be other keys by now.
+    pub async fn look_again(&self) -> Result<(), StoreError> {
+        if self.withheld.load(Ordering::Relaxed) == 0 {
+            return Ok(());
         }
-        Ok(found)
+        let mut conn = self.conn.lock().await;
+        conn.execute("DELETE FROM withheld").await?;
+        self.count(&mut conn).await
     }
 
     /// Forgets callbacks that the database has.
@@ -153,6 +206,8 @@ impl SpoolFile {
     pub async fn set_aside(&self, event: &NewEvent, reason: &str, now_ms: i64) -> Result<(), StoreError> {
         let mut conn = self.conn.lock().await;
         let query = sqlx::query("INSERT INTO set_aside (event_id, reason, at_ms) VALUES (?, ?, ?)");
+        // A database may repeat what it refuses.
+        let reason = if self.seals.current().is_some() { "refused; the log has the reason" } else { reason };
         conn.execute(query.bind(event.id.as_str()).bind(reason).bind(now_ms)).await?;
         self.set_aside.fetch_add(1, Ordering::Relaxed);
         self.waits_no_more(&mut conn, std::slice::from_ref(event)).await
@@ -161,9 +216,12 @@ impl SpoolFile {
     async fn waits_no_more(&self, conn: &mut AnyConnection, group: &[NewEvent]) -> Result<(), StoreError> {
         self.rows.fetch_sub(group.len() as u64, Ordering::Relaxed);
         self.bytes.fetch_sub(group.iter().map(row_bytes).sum(), Ordering::Relaxed);
-        let query = "SELECT accepted_ms FROM events WHERE id NOT IN (SELECT event_id FROM set_aside) \
-                     ORDER BY seq LIMIT 1";
-        let oldest = conn.fetch_optional(query).await?;
+        let sql = ["SELECT accepted_ms FROM events WHERE ", WAITING, " ORDER BY seq LIMIT 1"].concat();
+        let oldest = conn.fetch_optional(sqlx::query(AssertSqlSafe(sql))).await?;
+        if oldest.is_none() && self.size().withheld == 0 {
+            // Sealed rows take a little more than their plaintexts.
+            self.bytes.store(0, Ordering::Relaxed);
+        }
         let oldest_ms = oldest.as_ref().map(|row| Columns::of(row).take()).transpose()?;
         self.oldest_ms.store(oldest_ms.unwrap_or(0), Ordering::Relaxed);
         Ok(())
@@ -173,7 +231,7 @@ impl SpoolFile {
     pub async fn close(self) -> Result<(), StoreError> {
         let size = self.size();
         self.conn.into_inner().close().await?;
-        if size.rows == 0 && size.set_aside == 0 {
+        if size.rows == 0 && size.set_aside == 0 && size.withheld == 0 {
             for suffix in ["", "-wal", "-shm", ".lock"] {
                 let mut path = self.path.clone().into_os_string();
                 path.push(suffix);
@@ -186,12 +244,16 @@ impl SpoolFile {
     /// Counts what the file holds.
     async fn measure(&self) -> Result<(), StoreError> {
         let mut conn = self.conn.lock().await;
-        let row = conn
-            .fetch_one(
-                "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0), COALESCE(MIN(accepted_ms), 0), \
-                 (SELECT COUNT(*) FROM set_aside) FROM events WHERE id NOT IN (SELECT event_id FROM set_aside)",
-            )
-            .await?;
+        self.count(&mut conn).await
+    }
+
+    async fn count(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
+        let sql = [
+            "SELECT COUNT(*), COALESCE(SUM(LENGTH(payload)), 0), COALESCE(MIN(accepted_ms), 0), \
+             (SELECT COUNT(*) FROM set_aside) FROM events WHERE ",
+            WAITING,
+        ];
+        let row = conn.fetch_one(sqlx::query(AssertSqlSafe(sql.concat()))).await?;
         let mut columns = Columns::of(&row);
         let mut number = || columns.take::<i64>().map(|number| u64::try_from(number).unwrap_or(0));
         let (rows, bytes, oldest_ms, set_aside) = (number()?, number()?, number()?, number()?);
@@ -199,6 +261,7 @@ impl SpoolFile {
         self.bytes.store(bytes.saturating_add(rows.saturating_mul(ROW_BYTES)), Ordering::Relaxed);
         self.oldest_ms.store(i64::try_from(oldest_ms).unwrap_or(i64::MAX), Ordering::Relaxed);
         self.set_aside.store(set_aside, Ordering::Relaxed);
+        self.withheld.store(0, Ordering::Relaxed);
         Ok(())
     }
 }
