@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::ids::{EventId, IdMaker};
 use crate::sabotage::{self, Protection};
+use crate::seals::Seals;
 use crate::store::{NewEvent, Recorded, SpoolFile, SpoolSize, Store, StoreError};
 
 /// Rows and payload bytes that are drained at once.
@@ -68,8 +69,13 @@ struct Shared {
     clock: Clock,
     file: SpoolFile,
     away: AtomicBool,
+    /// When the local disk last took nothing, steady ms.
+    refused_ms: AtomicI64,
     ring: Notify,
 }
+
+/// How long a local disk that took nothing is said to be full.
+const REFUSED_SHOWN_MS: i64 = 5_000;
 
 impl Spool {
     /// Opens a file in the directory: one that a dead process left, or a new one.
@@ -81,7 +87,7 @@ impl Spool {
     ) -> Result<Self, StoreError> {
         let mut own = None;
         for path in files(&settings.directory) {
-            own = abandoned(&path).await;
+            own = abandoned(&path, store.seals()).await;
             if own.is_some() {
                 break;
             }
@@ -91,10 +97,17 @@ impl Spool {
         } else {
             let id = ids.make::<EventId>();
             let name = id.as_str().replace(EventId::PREFIX, "spool-") + ".db";
-            SpoolFile::open(&settings.directory.join(name)).await?
+            SpoolFile::open(&settings.directory.join(name), store.seals()).await?
         };
-        let shared =
-            Shared { store, settings, clock, file, away: AtomicBool::new(false), ring: Notify::new() };
+        let shared = Shared {
+            store,
+            settings,
+            clock,
+            file,
+            away: AtomicBool::new(false),
+            refused_ms: AtomicI64::new(i64::MIN),
+            ring: Notify::new(),
+        };
         if shared.file.size().rows > 0 {
             shared.ring.notify_one();
         }
@@ -115,7 +128,7 @@ impl Spool {
                 _ => shared.goes_away(),
             }
         }
-        let answer = if shared.is_full() { Err(StoreError::Busy) } else { shared.file.append(&group).await };
+        let answer = shared.append(&group).await;
         group.iter().map(|_| answer.clone().map(|()| Recorded::New)).collect()
     }
 
@@ -123,7 +136,7 @@ impl Spool {
     pub fn state(&self) -> SpoolState {
         SpoolState {
             in_use: self.0.away.load(Ordering::Relaxed),
-            full: self.0.is_full(),
+            full: self.0.is_full() || self.0.refused_lately(),
             size: self.0.file.size(),
         }
     }
@@ -138,6 +151,9 @@ impl Spool {
                     () = self.0.ring.notified() => {}
                     () = sleep(ADOPT_EVERY) => {}
                 }
+                if let Err(error) = self.0.file.look_again().await {
+                    tracing::error!(%error, "the spool file cannot be read");
+                }
                 self.0.drain_own(&committed).await;
             }
         };
@@ -151,6 +167,28 @@ impl Spool {
 impl Shared {
     fn is_full(&self) -> bool {
         self.file.size().bytes >= self.settings.bytes_max
+    }
+
+    async fn append(&self, group: &[NewEvent]) -> Result<(), StoreError> {
+        if self.is_full() {
+            return Err(StoreError::Busy);
+        }
+        let appended = self.file.append(group).await;
+        match &appended {
+            Ok(()) => self.refused_ms.store(i64::MIN, Ordering::Relaxed),
+            Err(error) => {
+                if !self.refused_lately() {
+                    tracing::error!(%error, "the spool takes nothing; callbacks are refused");
+                }
+                self.refused_ms.store(self.clock.steady_ms(), Ordering::Relaxed);
+            }
+        }
+        appended
+    }
+
+    fn refused_lately(&self) -> bool {
+        let refused_ms = self.refused_ms.load(Ordering::Relaxed);
+        self.clock.steady_ms().saturating_sub(refused_ms) < REFUSED_SHOWN_MS
     }
 
     fn goes_away(&self) {
@@ -172,7 +210,14 @@ impl Shared {
             match self.drain_some(&self.file, committed).await {
                 Ok(_) => self.comes_back(),
                 Err(error) => {
-                    tracing::debug!(%error, "the database is still away");
+                    match error {
+                        StoreError::Busy | StoreError::Unavailable(_) => {
+                            tracing::debug!(%error, "the database is still away");
+                        }
+                        _ => {
+                            tracing::error!(%error, "the database cannot be used; callbacks stay in the spool");
+                        }
+                    }
                     self.away.store(true, Ordering::Relaxed);
                     sleep(Duration::from_millis(self.settings.probe_ms)).await;
                 }
@@ -216,7 +261,7 @@ impl Shared {
             if path == self.file.path() {
                 continue;
             }
-            if let Some(file) = abandoned(&path).await {
+            if let Some(file) = abandoned(&path, self.store.seals()).await {
                 self.empty(file, committed).await;
             }
         }
@@ -245,12 +290,12 @@ impl Shared {
 
 /// Whether this answer means that the database cannot be used now.
 fn is_away<T>(answer: &Result<T, StoreError>) -> bool {
-    matches!(answer, Err(StoreError::Unavailable(_) | StoreError::Busy))
+    answer.as_ref().is_err_and(StoreError::is_outage)
 }
 
 /// The file at `path`, if no process has it open.
-async fn abandoned(path: &Path) -> Option<SpoolFile> {
-    match SpoolFile::open(path).await {
+async fn abandoned(path: &Path, seals: &Seals) -> Option<SpoolFile> {
+    match SpoolFile::open(path, seals).await {
         Ok(file) => Some(file),
         Err(StoreError::InUse(_)) => None,
         Err(error) => {
