@@ -6,6 +6,7 @@
 
 mod custom;
 mod plain;
+mod reply_keys;
 mod sealed;
 mod settings;
 
@@ -16,11 +17,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use custom::CustomSource;
+pub use reply_keys::ReplyKeys;
 pub use settings::{CallbackKeys, PLAIN_WINDOW_MS, SealedSettings, SourceSettings, WINDOW_MS};
 
 use crate::domain::event::{DedupKey, Event};
 use crate::wecom::dedup;
 use crate::wecom::event::{self, Reading};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::refusal::{Refusal, Step};
 use settings::WecomSource;
 
@@ -36,6 +39,8 @@ pub struct RawCallback<'a> {
     pub headers: &'a http::HeaderMap,
     /// The body, within the size limit.
     pub body: &'a Bytes,
+    /// How much of it is read.
+    pub limits: ReadLimits,
 }
 
 /// A request that proved itself.
@@ -68,8 +73,8 @@ impl AcceptedEvent {
     }
 
     /// Reads a plaintext of WeCom's for the source called `source`.
-    pub fn read(source: &str, payload: Bytes) -> Self {
-        Self::of_reading(source, event::reading(&payload), payload)
+    pub fn read(source: &str, payload: Bytes, limits: &ReadLimits) -> Self {
+        Self::of_reading(source, event::reading(&payload, limits), payload)
     }
 
     /// The same, of what was read already.
@@ -84,6 +89,8 @@ impl AcceptedEvent {
 pub enum Answer {
     /// 200 without a body: nothing to say.
     Empty,
+    /// 200, empty unless there is something to say; that is then sealed with these.
+    Passive(ReplyKeys),
     /// 200 with the word `success`.
     Success,
     /// 200 with a body.

@@ -55,7 +55,7 @@ pub(super) fn receive(
     let timestamp_s = signed.timestamp.parse().unwrap_or(0);
     check_window(timestamp_s, Some(now_s), window_ms)
         .map_err(|refusal| Refused::new(Some(Arc::clone(&name)), refusal))?;
-    let event = AcceptedEvent::read(&name, raw.body.clone());
+    let event = AcceptedEvent::read(&name, raw.body.clone(), &raw.limits);
     Ok(Accepted { source: name, events: vec![event], answer: Answer::Empty })
 }
 

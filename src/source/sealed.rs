@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use crate::sabotage::{self, Protection};
 use crate::source::settings::{SealedKeys, WecomSource};
-use crate::source::{Accepted, AcceptedEvent, Answer, RawCallback, Refused};
+use crate::source::{Accepted, AcceptedEvent, Answer, RawCallback, Refused, ReplyKeys};
 use crate::wecom::callback::{Opened, SealedCallback};
 use crate::wecom::event;
+use crate::wecom::keys::{EncodingAesKey, Token};
 use crate::wecom::refusal::{Refusal, Step, quote};
 
 /// Agent ids from here on are built-in apps of the platform (approval, message archive); what they cause is sent
@@ -17,7 +18,8 @@ const FIRST_BUILT_IN_AGENT: u64 = 2_000_000;
 
 /// Answers a URL check. Sources that share their keys give the same answer.
 pub(super) fn handshake(sources: &[&WecomSource], raw: &RawCallback<'_>) -> Result<Bytes, Refused> {
-    let check = SealedCallback::read_url_check(raw.query).map_err(|refusal| refused(sources, refusal))?;
+    let check = SealedCallback::read_url_check(raw.query, &raw.limits)
+        .map_err(|refusal| refused(sources, refusal))?;
     Ok(open_all(sources, &check, None)?.opened.message)
 }
 
@@ -27,12 +29,18 @@ pub(super) fn receive(
     raw: &RawCallback<'_>,
     now_s: i64,
 ) -> Result<Accepted, Refused> {
-    let callback = SealedCallback::read(raw.query, raw.body).map_err(|refusal| refused(sources, refusal))?;
-    let Fit { sources, opened } = open_all(sources, &callback, Some(now_s))?;
-    let reading = event::reading(&opened.message);
+    let callback = SealedCallback::read(raw.query, raw.body, &raw.limits)
+        .map_err(|refusal| refused(sources, refusal))?;
+    let Fit { sources, opened, pair } = open_all(sources, &callback, Some(now_s))?;
+    let reading = event::reading(&opened.message, &raw.limits);
     let source =
         choose(&sources, reading.event.agent_id.as_deref()).map_err(|refusal| refused(&sources, refusal))?;
-    let answer = if event::is_command(&reading.event) { Answer::Success } else { Answer::Empty };
+    let answer = if event::is_command(&reading.event) {
+        Answer::Success
+    } else {
+        let nonce = callback.nonce().to_owned();
+        Answer::Passive(ReplyKeys { pair, receive_id: opened.receive_id, nonce, limits: raw.limits })
+    };
     let event = AcceptedEvent::of_reading(&source.name, reading, opened.message);
     Ok(Accepted { source: Arc::clone(&source.name), events: vec![event], answer })
 }
@@ -41,6 +49,8 @@ pub(super) fn receive(
 struct Fit<'s> {
     sources: Vec<&'s WecomSource>,
     opened: Opened,
+    /// With which keys.
+    pair: Arc<(Token, EncodingAesKey)>,
 }
 
 /// Tries every source; if none opens the callback, tells the refusal that came furthest.
@@ -54,7 +64,9 @@ fn open_all<'s>(
     for source in sources {
         let Some(keys) = &source.sealed else { continue };
         match open(keys, callback, now_s) {
-            Ok(opened) => fit.get_or_insert(Fit { sources: Vec::new(), opened }).sources.push(source),
+            Ok((opened, pair)) => {
+                fit.get_or_insert(Fit { sources: Vec::new(), opened, pair }).sources.push(source);
+            }
             Err(refusal) if furthest.as_ref().is_none_or(|(_, other)| refusal.step > other.step) => {
                 furthest = Some((source, refusal));
             }
@@ -74,15 +86,20 @@ fn open_all<'s>(
 }
 
 /// Tries the keys in force, then the previous ones; of two refusals the one that came further is told.
-fn open(keys: &SealedKeys, callback: &SealedCallback<'_>, now_s: Option<i64>) -> Result<Opened, Refusal> {
+fn open(
+    keys: &SealedKeys,
+    callback: &SealedCallback<'_>,
+    now_s: Option<i64>,
+) -> Result<(Opened, Arc<(Token, EncodingAesKey)>), Refusal> {
     let mut furthest = None;
-    for (token, key) in &keys.pairs {
+    for pair in &keys.pairs {
+        let (token, key) = &**pair;
         let outcome = callback.verify(token).and_then(|verified| {
             check_window(callback.timestamp_s(), now_s, keys.window_ms)?;
             verified.decrypt(key, &keys.receive_ids)
         });
         match outcome {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => return Ok((opened, Arc::clone(pair))),
             Err(refusal) if furthest.as_ref().is_none_or(|other: &Refusal| refusal.step > other.step) => {
                 furthest = Some(refusal);
             }

@@ -71,7 +71,7 @@ pub(super) struct WecomSource {
 #[derive(Clone)]
 pub(super) struct SealedKeys {
     /// The keys in force, then the previous ones.
-    pub(super) pairs: Vec<(Token, EncodingAesKey)>,
+    pub(super) pairs: Vec<Arc<(Token, EncodingAesKey)>>,
     pub(super) receive_ids: ReceiveIds,
     pub(super) window_ms: i64,
 }
@@ -127,7 +127,7 @@ impl SealedKeys {
         let mut problems = Vec::new();
         for pair in std::iter::once(current).chain(previous) {
             match pair {
-                Ok(pair) => pairs.push(pair),
+                Ok(pair) => pairs.push(Arc::new(pair)),
                 Err(found) => problems.extend(found),
             }
         }
