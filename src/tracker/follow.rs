@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::backlog::Backlog;
 use super::hooks::Hooks;
 use super::{Pages, Subject, Tracker};
 use crate::domain::fold::{Folding, InteractionEntry, Timeline};
 use crate::domain::status::Status;
 use crate::ids::EvidenceId;
-use crate::store::{MessageFilter, PAGE_LIMIT_MAX, StoreError};
+use crate::store::StoreError;
 
 /// References taken at a time; equal ones are looked at once.
 const BATCH_MAX: usize = 256;
@@ -23,25 +24,26 @@ const ANNOUNCED_MAX: usize = 65_536;
 
 /// Runs until the tracker stops and nothing more is heard.
 pub(super) async fn run(tracker: Tracker, mut heard: mpsc::Receiver<Vec<String>>, hooks: Arc<Hooks>) {
+    let stop = tracker.stop.clone();
     let mut follower = Follower { tracker, hooks, announced: Announced::default() };
-    if let Err(error) = follower.catch_up().await {
-        tracing::warn!(%error, "statuses in lists may be old until they are asked for");
-    }
-    let stop = follower.tracker.stop.clone();
+    let mut backlog = Backlog::new();
     loop {
         let mut batch = Vec::new();
-        tokio::select! {
-            biased;
-            _ = heard.recv_many(&mut batch, BATCH_MAX) => {}
-            () = stop.cancelled() => return,
+        if backlog.is_done() {
+            tokio::select! {
+                biased;
+                _ = heard.recv_many(&mut batch, BATCH_MAX) => {}
+                () = stop.cancelled() => return,
+            }
+        } else if let Ok(news) = heard.try_recv() {
+            batch.push(news);
+        } else if stop.is_cancelled() {
+            return;
+        } else {
+            follower.step(&mut backlog).await;
         }
         let references: HashSet<String> = batch.into_iter().flatten().collect();
-        let mut seen = HashSet::new();
-        for reference in references {
-            if let Err(error) = follower.look_at(&reference, &mut seen).await {
-                tracing::warn!(%error, "the status of a message was not brought up to date");
-            }
-        }
+        follower.look_at_all(&references).await;
     }
 }
 
@@ -52,23 +54,24 @@ struct Follower {
 }
 
 impl Follower {
-    /// Messages that were moving when the last process ended.
-    async fn catch_up(&mut self) -> Result<(), StoreError> {
-        for status in [Status::Pending, Status::Uncertain] {
-            let mut filter =
-                MessageFilter { status: Some(status), limit: PAGE_LIMIT_MAX, ..MessageFilter::default() };
-            loop {
-                let page = self.tracker.store.messages(&filter).await?;
-                for message in &page.items {
-                    self.look_at(message.id.as_str(), &mut HashSet::new()).await?;
-                }
-                filter.cursor = page.next_cursor;
-                if filter.cursor.is_none() || self.tracker.stop.is_cancelled() {
-                    break;
-                }
+    /// Looks at some of what the last process may have left.
+    async fn step(&mut self, backlog: &mut Backlog) {
+        match backlog.step(&self.tracker.store).await {
+            Ok(references) => self.look_at_all(&references).await,
+            Err(error) => {
+                tracing::warn!(%error, "statuses in lists may be old until they are asked for");
+                *backlog = Backlog::none();
             }
         }
-        Ok(())
+    }
+
+    async fn look_at_all(&mut self, references: &HashSet<String>) {
+        let mut seen = HashSet::new();
+        for reference in references {
+            if let Err(error) = self.look_at(reference, &mut seen).await {
+                tracing::warn!(%error, "the status of a message was not brought up to date");
+            }
+        }
     }
 
     async fn look_at(&mut self, reference: &str, seen: &mut HashSet<String>) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 //! Nothing is cached that could be wrong: `messages.status` in the table is a copy for lists, brought up to date by
 //! the follower (`follow.rs`) after each commit of new evidence, and again when a question shows that it is not.
 
+mod backlog;
 mod follow;
 mod hooks;
 
@@ -13,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::domain::delivery::Attempt;
 use crate::domain::evidence::{Evidence, Fact, REFERENCE_BYTES_MAX, TEXT_BYTES_MAX, cut};
 use crate::domain::fold::{Folding, HistoryEntry, InteractionEntry, Timeline, Tracked};
 use crate::domain::message::Message;
 use crate::domain::status::Status;
-use crate::ids::{EvidenceId, IdMaker};
+use crate::ids::{EvidenceId, IdMaker, MessageId};
 use crate::store::{Store, StoreError};
 
 pub use hooks::{Hooks, InteractionHook, StatusHook};
@@ -106,6 +108,16 @@ impl Tracker {
             let _full = self.news.try_send(subject.references);
         }
         Ok(Some(tracked))
+    }
+
+    /// How the last attempt at a message ended that is still to be sent; `None`: it was not tried, or got through.
+    pub async fn last_failure(&self, tracked: &Tracked) -> Result<Option<Attempt>, StoreError> {
+        let Some(id) = MessageId::parse(&tracked.message_id).filter(|_| tracked.status == Status::Pending)
+        else {
+            return Ok(None);
+        };
+        let last = self.store.last_attempt(&id).await?;
+        Ok(last.filter(|attempt| attempt.error.is_some()))
     }
 
     /// Every change of a message's status, oldest first, from behind `after`; see [`Tracker::status`] for the rest.
