@@ -3,7 +3,8 @@
 //!
 //! A wrong secret asked about 2,000 times an hour gets the whole address blocked, so after a refusal nobody asks for a
 //! minute, then two, up to a quarter of an hour; a new configuration asks at once. A token is dropped only if it is
-//! still the one that failed: else two failures at once would kill each other's fresh token.
+//! still the one that failed: else two failures at once would kill each other's fresh token. Replicas with a Redis put
+//! what one of them got on a shelf, where the others find it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use super::verdict::judge;
 use crate::clock::Clock;
 use crate::domain::outcome::{Outcome, RetryCause, Try};
 use crate::entropy::Entropy;
+use crate::ephemeral::{Ephemeral, Shelf, Taken};
 use crate::sabotage::{self, Protection};
 use crate::secret::Secret;
 use crate::wecom::api::token::FreshToken;
@@ -62,10 +64,17 @@ impl Credentials {
     }
 }
 
+/// Of the time for one request: how long others leave the fetch to the one who began, and how long they wait before
+/// they ask for themselves. Who wants a token has half that time altogether.
+const FETCH_PART: u64 = 2;
+const WAIT_PART: u64 = 8;
+
 /// The token of one corp and secret.
 #[derive(Debug)]
 pub struct AccessToken {
     credentials: Credentials,
+    /// Where replicas share it.
+    shelf: Option<Shelf>,
     transport: Transport,
     clock: Clock,
     entropy: Entropy,
@@ -80,6 +89,8 @@ struct State {
     /// Until when nobody asks, steady ms, and what they are told instead.
     closed: Option<(i64, Try)>,
     refusals: u32,
+    /// The last token that the platform no longer took.
+    failed: Option<Secret>,
 }
 
 #[derive(Debug)]
@@ -93,12 +104,21 @@ impl AccessToken {
     pub fn new(credentials: Credentials, transport: Transport, clock: Clock, entropy: Entropy) -> Self {
         Self {
             credentials,
+            shelf: None,
             transport,
             clock,
             entropy,
             state: AsyncMutex::default(),
             problem: Mutex::default(),
         }
+    }
+
+    /// The same, shared with other replicas by `ephemeral`.
+    #[must_use]
+    pub fn shared_by(mut self, ephemeral: &Ephemeral) -> Self {
+        let whom = [self.credentials.base_url.as_str(), self.credentials.corp_id.as_str()];
+        self.shelf = ephemeral.shelf(&whom, &self.credentials.secret);
+        self
     }
 
     /// Where the API is that takes it.
@@ -127,12 +147,36 @@ impl AccessToken {
             && !sabotage::off(Protection::TokenBreaker)
         {
             let mut told = told.clone();
-            if let Outcome::Wait { rest_ms } = &mut told.outcome {
-                *rest_ms = until_ms.saturating_sub(now_ms);
+            let left_ms = until_ms.saturating_sub(now_ms);
+            match &mut told.outcome {
+                Outcome::Wait { rest_ms } => *rest_ms = left_ms,
+                Outcome::Halt { rest_ms } => *rest_ms = Some(left_ms),
+                _ => {}
             }
             return Err(told);
         }
-        self.fetch(&mut state, now_ms).await
+        let Some(shared) = &self.shelf else {
+            return self.fetch(&mut state, now_ms).await.map(|(token, _)| token);
+        };
+        let whole_ms = self.transport.attempt_timeout_ms();
+        match shared.take(state.failed.as_ref(), whole_ms / WAIT_PART, whole_ms / FETCH_PART).await {
+            Taken::Token(token, life_ms) => {
+                let refresh_ms = self.clock.steady_ms().saturating_add(life_ms);
+                *state = State { token: Some(Held { token: token.clone(), refresh_ms }), ..State::default() };
+                self.say(None);
+                Ok(token)
+            }
+            Taken::Fetch(mark) => {
+                let fetched = self.fetch(&mut state, now_ms).await;
+                if let Ok((token, refresh_ms)) = &fetched {
+                    shared.put(token, refresh_ms.saturating_sub(self.clock.steady_ms())).await;
+                }
+                if let Some(mark) = mark {
+                    shared.finish(mark).await;
+                }
+                fetched.map(|(token, _)| token)
+            }
+        }
     }
 
     /// The platform no longer takes `failed`.
@@ -140,6 +184,10 @@ impl AccessToken {
         let mut state = self.state.lock().await;
         if state.token.as_ref().is_some_and(|held| held.token == *failed) {
             state.token = None;
+            state.failed = Some(failed.clone());
+            if let Some(shelf) = &self.shelf {
+                shelf.discard(failed).await;
+            }
         }
     }
 
@@ -153,7 +201,8 @@ impl AccessToken {
         text.replace(self.credentials.secret.expose(), "***")
     }
 
-    async fn fetch(&self, state: &mut State, asked_ms: i64) -> Result<Secret, Try> {
+    /// Asks the platform; the token, and until when it is used (steady ms).
+    async fn fetch(&self, state: &mut State, asked_ms: i64) -> Result<(Secret, i64), Try> {
         let mut verdict = judge(self.transport.get(&self.credentials.url()).await);
         // It holds the token, or may hold the secret.
         verdict.tried.answer = None;
@@ -172,7 +221,7 @@ impl AccessToken {
         let refresh_ms = asked_ms.saturating_add(life_ms).saturating_sub(early_ms + jitter_ms);
         *state = State { token: Some(Held { token: fresh.token.clone(), refresh_ms }), ..State::default() };
         self.say(None);
-        Ok(fresh.token)
+        Ok((fresh.token, refresh_ms))
     }
 
     /// No token: what that means for the message that wanted one.
@@ -181,11 +230,11 @@ impl AccessToken {
         let why = tried.error.take().unwrap_or_else(|| "the answer has no token".to_owned());
         tried.error = Some(self.redact(&format!("no access token: {why}")));
         let rest_ms = match tried.outcome {
-            Outcome::Refused => {
+            Outcome::Refused | Outcome::Halt { .. } => {
                 state.refusals = state.refusals.saturating_add(1);
                 let doubled = REFUSED_REST_MS.saturating_mul(1 << (state.refusals - 1).min(10));
                 let rest_ms = doubled.min(REFUSED_REST_MS_MAX);
-                tried.outcome = Outcome::Wait { rest_ms };
+                tried.outcome = Outcome::Halt { rest_ms: Some(rest_ms) };
                 self.say(tried.error.clone());
                 tracing::error!(
                     corp_id = self.credentials.corp_id,
@@ -213,9 +262,17 @@ impl AccessToken {
 
 /// The tokens of all apps: one for each corp and secret, kept when the configuration is read again. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct TokenDesk(Arc<Mutex<HashMap<String, Arc<AccessToken>>>>);
+pub struct TokenDesk {
+    tokens: Arc<Mutex<HashMap<String, Arc<AccessToken>>>>,
+    ephemeral: Option<Ephemeral>,
+}
 
 impl TokenDesk {
+    /// A desk whose tokens are shared with other replicas by `ephemeral`.
+    pub fn shared_by(ephemeral: Ephemeral) -> Self {
+        Self { tokens: Arc::default(), ephemeral: Some(ephemeral) }
+    }
+
     /// The token of `credentials`. One that could not be had is begun anew: somebody may have mended what was wrong.
     pub fn token(
         &self,
@@ -226,16 +283,15 @@ impl TokenDesk {
     ) -> Arc<AccessToken> {
         let name =
             format!("{} {} {}", credentials.base_url, credentials.corp_id, credentials.secret.fingerprint());
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = tokens.get(&name).filter(|token| token.problem().is_none()) {
             return Arc::clone(token);
         }
-        let token = Arc::new(AccessToken::new(
-            credentials.clone(),
-            transport.clone(),
-            clock.clone(),
-            entropy.clone(),
-        ));
+        let token = AccessToken::new(credentials.clone(), transport.clone(), clock.clone(), entropy.clone());
+        let token = Arc::new(match &self.ephemeral {
+            Some(ephemeral) => token.shared_by(ephemeral),
+            None => token,
+        });
         tokens.insert(name, Arc::clone(&token));
         token
     }

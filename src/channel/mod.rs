@@ -4,6 +4,8 @@
 //! It knows neither tables nor queues; when and how often it is asked is decided in [`crate::dispatch`].
 
 pub mod access_token;
+pub mod gate;
+pub mod response_url;
 pub mod transport;
 mod verdict;
 pub mod wecom_app;

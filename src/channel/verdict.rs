@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::transport::Exchange;
 use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
 use crate::domain::outcome::{Outcome, RetryCause, Try};
+use crate::sabotage::{self, Protection};
 use crate::wecom::api::answer::ApiAnswer;
 use crate::wecom::errcode::{self, ErrcodeClass};
 
@@ -65,6 +66,30 @@ pub(super) fn judge(exchange: Exchange) -> Verdict {
     Verdict { tried: Try { outcome, http_status, errcode, error, answer, response_code: None }, class, body }
 }
 
+/// The platform busy with itself: it does not say whether it had done the work before.
+const SYSTEM_BUSY: i64 = -1;
+
+/// The same where the platform would not know a repetition for one: then "busy" is no more than a lost answer, and
+/// the message's policy decides.
+pub(super) fn where_nothing_is_checked(mut tried: Try) -> Try {
+    if tried.errcode == Some(SYSTEM_BUSY) {
+        tried.outcome = Outcome::Lost;
+    }
+    tried
+}
+
+/// "Not granted": of a channel that people are sent to it is said of the whole app; of a call that asks for more than
+/// that, perhaps of this call alone.
+const NOT_GRANTED: [i64; 2] = [48001, 48002];
+
+/// The same where it is said of this call alone, which is refused.
+pub(super) fn where_a_grant_of_its_own_is_needed(mut tried: Try) -> Try {
+    if tried.errcode.is_some_and(|code| NOT_GRANTED.contains(&code)) {
+        tried.outcome = Outcome::Refused;
+    }
+    tried
+}
+
 fn read_body(body: &[u8]) -> (Outcome, Option<ErrcodeClass>, Option<i64>, Option<String>) {
     let Ok(answer) = ApiAnswer::parse(body) else {
         let is_page = body.trim_ascii_start().first() == Some(&b'<');
@@ -81,6 +106,9 @@ fn read_body(body: &[u8]) -> (Outcome, Option<ErrcodeClass>, Option<i64>, Option
         ErrcodeClass::Retry => Outcome::Retry { cause: RetryCause::Busy, after_ms: None },
         ErrcodeClass::RateLimited if known.code == 45009 => Outcome::Wait { rest_ms: REST_MS },
         ErrcodeClass::RateLimited => Outcome::Wait { rest_ms: SHORT_REST_MS },
+        ErrcodeClass::Permanent if known.stops_channel && !sabotage::off(Protection::ChannelHalt) => {
+            Outcome::Halt { rest_ms: None }
+        }
         ErrcodeClass::RefreshToken
         | ErrcodeClass::Permanent
         | ErrcodeClass::Recipient
@@ -117,7 +145,8 @@ mod tests {
             (-1, Ending::Busy),
             (45009, Ending::Limited),
             (45033, Ending::Limited),
-            (93000, Ending::Refused),
+            (93000, Ending::Halted),
+            (60020, Ending::Halted),
             (40058, Ending::Refused),
             (81013, Ending::Refused),
             (123_456, Ending::Refused),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::access_token::AccessToken;
 use super::transport::{Exchange, Transport};
-use super::verdict::{REST_MS, Verdict, judge};
+use super::verdict::{REST_MS, Verdict, judge, where_a_grant_of_its_own_is_needed, where_nothing_is_checked};
 use crate::clock::Clock;
 use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
 use crate::domain::outcome::{Outcome, RefusedRecipient, RetryCause, Try};
@@ -67,9 +67,17 @@ impl App {
 
     /// Sends one message: `body` is what `message/send` takes, or for a group chat `appchat/send`.
     pub async fn deliver(&self, body: &str) -> Try {
-        let method = if is_for_chat(body) { "appchat/send" } else { "message/send" };
+        let asked = Asked::of(body);
+        let is_for_chat = asked.chatid.is_some();
+        let method = if is_for_chat { "appchat/send" } else { "message/send" };
         let verdict = self.call(method, body).await;
         let mut tried = verdict.tried;
+        if is_for_chat {
+            tried = where_nothing_is_checked(tried);
+        }
+        if asked.needs_a_grant_of_its_own() {
+            tried = where_a_grant_of_its_own_is_needed(tried);
+        }
         if matches!(tried.outcome, Outcome::Accepted { .. }) {
             let answer = SentAnswer::parse(&verdict.body);
             tried.outcome = accepted(&answer);
@@ -92,6 +100,22 @@ impl App {
         let mut tried = self.call("message/update_template_card", body).await.tried;
         tried.error = tried.error.map(|text| text.replace(code.expose(), "***"));
         tried
+    }
+
+    /// Makes or changes a group chat (`appchat/create`, `appchat/update`) by `body`, or asks for one without
+    /// (`appchat/get?chatid=…`). The platform's answer.
+    pub async fn chat(&self, method: &str, body: Option<&str>) -> (Try, Bytes) {
+        let verdict = self.exchange(method, |url| {
+            let (transport, body) = (self.transport.clone(), body.map(ToOwned::to_owned));
+            async move {
+                match body {
+                    Some(body) => transport.post_json(&url, body).await,
+                    None => transport.get(&url).await,
+                }
+            }
+        });
+        let verdict = verdict.await;
+        (verdict.tried, verdict.body)
     }
 
     /// Uploads a file: `body` is a form (`content_type` says which) with the file under `media`. The platform's answer.
@@ -193,12 +217,23 @@ fn unsent(why: String) -> Try {
     }
 }
 
-fn is_for_chat(body: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Wire {
-        chatid: Option<serde::de::IgnoredAny>,
+/// What of a message decides how its answer is read.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Asked {
+    chatid: Option<serde::de::IgnoredAny>,
+    msgtype: String,
+}
+
+impl Asked {
+    fn of(body: &str) -> Self {
+        serde_json::from_str(body).unwrap_or_default()
     }
-    serde_json::from_str::<Wire>(body).is_ok_and(|wire| wire.chatid.is_some())
+
+    /// Group chats want an app that all may see, notices of mini programs one that is bound to theirs.
+    fn needs_a_grant_of_its_own(&self) -> bool {
+        self.chatid.is_some() || self.msgtype == "miniprogram_notice"
+    }
 }
 
 /// Errcode 0 does not say that everybody got it.

@@ -8,16 +8,11 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::channel::transport::Transport;
-use crate::channel::verdict::judge;
+use crate::channel::verdict::{judge, where_nothing_is_checked};
 use crate::domain::evidence::{TEXT_BYTES_MAX, cut};
 use crate::domain::outcome::Try;
-use crate::domain::pace::PaceLimit;
 use crate::secret::Secret;
 use crate::wecom::api::media::MediaKind;
-
-/// WeCom takes 20 messages a minute from one robot; whether its minute slides is not documented, so ours does,
-/// with a margin.
-pub const PACE: PaceLimit = PaceLimit { count: 20, window_ms: 60_500 };
 
 /// Where a bare key is sent to.
 pub const BASE_URL_DEFAULT: &str = "https://qyapi.weixin.qq.com";
@@ -78,6 +73,11 @@ impl RobotAddress {
         let digest = Sha256::digest(self.key.expose().as_bytes());
         let start = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
         format!("{start:08x}")
+    }
+
+    /// Whether `url` leads to the same host and port.
+    pub(super) fn is_at(&self, url: &reqwest::Url) -> bool {
+        reqwest::Url::parse(self.url.expose()).is_ok_and(|own| own.origin() == url.origin())
     }
 
     /// Where files for it are uploaded to: beside where it is sent to.
@@ -141,7 +141,7 @@ impl Robot {
     /// Sends one message: `body` is what `webhook/send` takes.
     pub async fn deliver(&self, body: &str) -> Try {
         let exchange = self.transport.post_json(&self.address.url, body.to_owned()).await;
-        self.cleaned(judge(exchange).tried)
+        where_nothing_is_checked(self.cleaned(judge(exchange).tried))
     }
 }
 
