@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Host;
 
 use crate::sabotage::{self, Protection};
 
@@ -66,16 +67,24 @@ impl Guard {
     /// # Errors
     /// What it must be, for people.
     pub fn url(&self, text: &str) -> Result<Url, String> {
-        if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
-            return Err("must not have blanks, control characters or backslashes".to_owned());
-        }
-        let url = Url::parse(text).map_err(|_error| "is not an address".to_owned())?;
+        let url = Self::form(text)?;
         let off = sabotage::off(Protection::OutboundGuard);
         match url.scheme() {
             "https" => {}
             "http" if self.rules.development || off => {}
             _ => return Err("must begin with https://".to_owned()),
         }
+        let host = url.host().ok_or_else(|| "must name a host".to_owned())?;
+        self.check_host(&host.to_owned()).map_err(|refused| refused.to_string())?;
+        Ok(url)
+    }
+
+    /// An address without what none may have.
+    pub(super) fn form(text: &str) -> Result<Url, String> {
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
+            return Err("must not have blanks, control characters or backslashes".to_owned());
+        }
+        let url = Url::parse(text).map_err(|_error| "is not an address".to_owned())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not have a user or a password".to_owned());
         }
@@ -85,14 +94,32 @@ impl Guard {
         if url.port() == Some(0) {
             return Err("must not have the port 0".to_owned());
         }
-        let checked = match url.host() {
-            None => Err(Refused("must name a host".to_owned())),
-            Some(url::Host::Ipv4(ip)) => self.check(None, IpAddr::V4(ip)),
-            Some(url::Host::Ipv6(ip)) => self.check(None, IpAddr::V6(ip)),
-            Some(url::Host::Domain(name)) => self.check_name(name),
-        };
-        checked.map_err(|refused| refused.to_string())?;
         Ok(url)
+    }
+
+    /// Whether `host` may be called, as far as that can be said without resolving it.
+    pub(super) fn check_host(&self, host: &Host<String>) -> Result<(), Refused> {
+        match host {
+            Host::Ipv4(ip) => self.check(None, IpAddr::V4(*ip)),
+            Host::Ipv6(ip) => self.check(None, IpAddr::V6(*ip)),
+            Host::Domain(name) => self.check_name(name),
+        }
+    }
+
+    /// Whether an address may be called that was not found under a name.
+    pub(super) fn check_ip(&self, ip: IpAddr) -> Result<(), Refused> {
+        self.check(None, ip)
+    }
+
+    /// Whether `host` may be spoken to without TLS: the operator has named it, or allowed its network.
+    pub(super) fn allows_plain(&self, host: &Host<String>) -> bool {
+        let of_network = |ip: IpAddr| self.rules.networks.iter().any(|network| network.contains(&plain(ip)));
+        let is_named = match host {
+            Host::Ipv4(ip) => of_network(IpAddr::V4(*ip)),
+            Host::Ipv6(ip) => of_network(IpAddr::V6(*ip)),
+            Host::Domain(name) => self.allows_host(name),
+        };
+        is_named || self.rules.development || sabotage::off(Protection::OutboundGuard)
     }
 
     /// The addresses of `name`, all of which may be called.

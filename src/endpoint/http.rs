@@ -113,6 +113,11 @@ impl WebClient {
         &self.guard
     }
 
+    /// Limits and ways.
+    pub fn settings(&self) -> &WebSettings {
+        &self.settings
+    }
+
     /// Makes one request.
     pub async fn post(&self, request: WebRequest) -> Try {
         let whole = Duration::from_millis(request.timeout_ms);
@@ -124,30 +129,58 @@ impl WebClient {
         }
     }
 
+    /// Makes one request whose answer matters: all of it, if it has at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// There is no whole answer.
+    pub async fn ask(&self, request: WebRequest, bytes_max: usize) -> Result<WebAnswer, WebFault> {
+        let whole = Duration::from_millis(request.timeout_ms);
+        let asked = async {
+            let answer = self.begin(request).await.map_err(|tried| match tried.outcome {
+                Outcome::Lost => WebFault::Lost(tried.error.unwrap_or_default()),
+                _ => WebFault::NotSent(tried.error.unwrap_or_default()),
+            })?;
+            read_whole(answer, bytes_max).await
+        };
+        tokio::time::timeout(whole, asked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(WebFault::Late(u64::try_from(whole.as_millis()).unwrap_or(0))))
+    }
+
     async fn exchange(&self, request: WebRequest) -> Try {
+        match self.begin(request).await {
+            Ok(answer) => self.read(answer).await,
+            Err(tried) => tried,
+        }
+    }
+
+    /// Sends the request; the answer once its head is here, or what came of it instead.
+    async fn begin(&self, request: WebRequest) -> Result<reqwest::Response, Try> {
         let not_sent = Outcome::Retry { cause: RetryCause::NotSent, after_ms: None };
         if let Err(why) = self.guard.url(request.url.as_str()) {
-            return failed(not_sent, None, &format!("the address {why}"));
+            return Err(failed(not_sent, None, &format!("the address {why}")));
         }
         // A proxy resolves names itself, out of the guard's sight.
         if !self.settings.proxy.is_empty()
             && let Some(url::Host::Domain(name)) = request.url.host()
             && let Err(refused) = self.guard.resolve(name).await
         {
-            return failed(not_sent, None, &format!("the host {refused}"));
+            return Err(failed(not_sent, None, &format!("the host {refused}")));
         }
         let mut headers = HeaderMap::with_capacity(request.headers.len());
         headers.extend(request.headers);
         let sent = self.client.post(request.url).headers(headers).body(request.body).send();
         let head = Duration::from_millis(self.settings.head_timeout_ms);
         match tokio::time::timeout(head, sent).await {
-            Ok(Ok(answer)) => self.read(answer).await,
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let never_left = error.is_connect() || error.is_builder();
                 let why = chain(&error.without_url());
-                failed(if never_left { not_sent } else { Outcome::Lost }, None, &why)
+                Err(failed(if never_left { not_sent } else { Outcome::Lost }, None, &why))
             }
-            Err(_elapsed) => failed(Outcome::Lost, None, &format!("no answer in {} ms", head.as_millis())),
+            Err(_elapsed) => {
+                Err(failed(Outcome::Lost, None, &format!("no answer in {} ms", head.as_millis())))
+            }
         }
     }
 
@@ -189,6 +222,58 @@ impl WebClient {
     }
 }
 
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebAnswer {
+    /// The status, redirects among them.
+    pub http_status: u16,
+    /// `Content-Type`, if it is text.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no whole answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WebFault {
+    /// The request did not leave.
+    #[error("{0}")]
+    NotSent(String),
+    /// Not within these milliseconds.
+    #[error("no whole answer in {0} ms")]
+    Late(u64),
+    /// The connection or the protocol broke.
+    #[error("{0}")]
+    Lost(String),
+    /// More than these bytes.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// Reads an answer to its end, or to the first byte too many.
+async fn read_whole(mut answer: reqwest::Response, bytes_max: usize) -> Result<WebAnswer, WebFault> {
+    let http_status = answer.status().as_u16();
+    let content_type = answer.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+    let mut body = Vec::new();
+    loop {
+        match answer.chunk().await {
+            Ok(Some(part)) => {
+                if body.len().saturating_add(part.len()) > bytes_max
+                    && !sabotage::off(Protection::AnswerLimit)
+                {
+                    return Err(WebFault::TooLong(bytes_max));
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(None) => return Ok(WebAnswer { http_status, content_type, body: body.into() }),
+            Err(error) => {
+                return Err(WebFault::Lost(format!("the answer broke off: {}", chain(&error.without_url()))));
+            }
+        }
+    }
+}
+
 /// What a status means.
 fn meaning(http_status: u16, retry_after_s: Option<i64>) -> (Outcome, Option<String>) {
     let said = |what: &str| Some(format!("HTTP {http_status}{what}"));
@@ -226,7 +311,7 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 /// An error with its causes, which is where the useful part is.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

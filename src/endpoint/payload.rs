@@ -1,5 +1,5 @@
 //! What a business system gets: the event as JSON, `{id, type, version, timestamp, source, data}`, or the plaintext
-//! word for word.
+//! word for word. `payload_v2.rs` makes the second form of the JSON.
 //!
 //! The bytes follow from the stored event and the endpoint alone, so every try of a delivery has the same.
 
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::{payload_v2, wechatpadpro};
 use crate::clock::rfc3339_ms;
 use crate::domain::endpoint::PayloadForm;
 use crate::domain::event::Format;
@@ -80,6 +81,11 @@ pub const JSON: &str = "application/json; charset=utf-8";
 pub fn body(content: &Content<'_>, form: PayloadForm, version: i64, mask: &[String]) -> Body {
     match form {
         PayloadForm::Raw => raw(content),
+        PayloadForm::WeChatPadPro => wechatpadpro::body(content),
+        PayloadForm::Json if version >= 2 => {
+            let payload = payload_v2::payload(content, version, mask);
+            Body { content_type: JSON, bytes: serde_json::to_vec(&payload).unwrap_or_default().into() }
+        }
         PayloadForm::Json => {
             let data = Data {
                 corp_id: content.corp_id,
@@ -115,7 +121,7 @@ fn raw(content: &Content<'_>) -> Body {
 }
 
 /// Replaces what stands at `path`; a list on the way is gone through as a whole.
-fn hide(value: &mut Value, path: &[&str]) {
+pub(super) fn hide(value: &mut Value, path: &[&str]) {
     let Some((step, rest)) = path.split_first() else {
         if !value.is_null() {
             *value = Value::from(MASK);

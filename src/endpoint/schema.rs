@@ -5,28 +5,42 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::endpoint::PAYLOAD_VERSION;
 use crate::domain::event::EventKind;
 use crate::domain::filter::KindPattern;
 
-/// The schema of payloads of `kind`; `None`: there is no such kind.
-pub fn schema(kind: &str) -> Option<Value> {
+/// The schema of payloads of `kind` in the form `version`; `None`: there is no such kind, or no such form.
+pub fn schema(kind: &str, version: i64) -> Option<Value> {
     let is_test = kind == "test.ping";
     if !is_test && !matches!(KindPattern::parse(kind), Ok(KindPattern::Exact(_))) {
         return None;
     }
+    match version {
+        1 => Some(first(kind)),
+        2 => Some(second(kind)),
+        _ => None,
+    }
+}
+
+/// What stands in front of every schema.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+const ID: &str = "^evt_[0-9a-z]{26}$";
+
+const TIME: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$";
+
+fn first(kind: &str) -> Value {
     let text = json!({"type": "string"});
-    Some(json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+    json!({
+        "$schema": DIALECT,
         "title": kind,
         "type": "object",
         "required": ["id", "type", "version", "timestamp", "source", "data"],
         "additionalProperties": false,
         "properties": {
-            "id": {"type": "string", "pattern": "^evt_[0-9a-z]{26}$"},
+            "id": {"type": "string", "pattern": ID},
             "type": {"const": kind},
-            "version": {"const": PAYLOAD_VERSION},
-            "timestamp": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z$"},
+            "version": {"const": 1},
+            "timestamp": {"type": "string", "pattern": TIME},
             "source": text,
             "data": {
                 "type": "object",
@@ -41,7 +55,50 @@ pub fn schema(kind: &str) -> Option<Value> {
                 }
             }
         }
-    }))
+    })
+}
+
+fn second(kind: &str) -> Value {
+    let text = json!({"type": "string"});
+    let time = json!({"type": "string", "pattern": TIME});
+    json!({
+        "$schema": DIALECT,
+        "title": kind,
+        "type": "object",
+        "required": ["id", "type", "version", "timestamp", "source", "data"],
+        "additionalProperties": false,
+        "properties": {
+            "id": {"type": "string", "pattern": ID},
+            "type": {"const": kind},
+            "version": {"const": 2},
+            "timestamp": time,
+            "occurred_at": time,
+            "source": {
+                "type": "object",
+                "required": ["channel"],
+                "additionalProperties": false,
+                "properties": {"channel": text, "corp_id": text, "agent_id": text}
+            },
+            "data": {
+                "type": "object",
+                "required": ["body"],
+                "additionalProperties": false,
+                "properties": {
+                    "user_id": text,
+                    "external_user_id": text,
+                    "chat_id": text,
+                    "message_id": text,
+                    "text": text,
+                    "action": {
+                        "type": "object",
+                        "required": ["kind"],
+                        "properties": {"kind": text, "message_id": text}
+                    },
+                    "body": body(kind),
+                }
+            }
+        }
+    })
 }
 
 /// The platform's own part.
@@ -70,10 +127,15 @@ mod tests {
     fn kinds_have_schemas_and_others_have_none() {
         for kind in ["message.text", "event.change_contact.create_user", "unreadable", "unknown", "test.ping"]
         {
-            assert_eq!(schema(kind).unwrap()["properties"]["type"]["const"], kind);
+            for version in [1, 2] {
+                let schema = schema(kind, version).unwrap();
+                assert_eq!(schema["properties"]["type"]["const"], kind);
+                assert_eq!(schema["properties"]["version"]["const"], version);
+            }
+            assert_eq!((schema(kind, 0), schema(kind, 3)), (None, None));
         }
         for kind in ["", "*", "message.*", "order.created", "test.pong", "message.<x>"] {
-            assert_eq!(schema(kind), None, "{kind}");
+            assert_eq!(schema(kind, 1), None, "{kind}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! How a business system knows that a request is ours.
 //!
 //! Standard Webhooks: `v1` signs `id.timestamp.body` with HMAC-SHA256, `v1a` with Ed25519. Plain: the HMAC-SHA256 of
-//! the body in hex. GitHub's: `sha256=` and `sha1=` of the body. Secrets that are exchanged sign both for a while.
+//! the body in hex. GitHub's: `sha256=` and `sha1=` of the body. WeChatPadPro's: the HMAC-SHA256 of `time:body` or of
+//! both without the colon. Secrets that are exchanged sign both for a while.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -149,6 +150,17 @@ pub fn headers(dialect: Dialect, keys: &[&SigningKey], signed: &Signed<'_>) -> V
                 out.push(("x-hub-signature-256", format!("sha256={}", hex_of(key))));
                 out.push(("x-hub-signature", format!("sha1={}", hex(&legacy))));
             }
+        }
+        Dialect::WeChatPadPro | Dialect::WeChatPadProConcat => {
+            let time = timestamp_s.to_string();
+            let between = if dialect == Dialect::WeChatPadPro { ":" } else { "" };
+            // Its receivers compare with one signature.
+            if let Some(key) = first {
+                let parts = [time.as_bytes(), between.as_bytes(), body];
+                let signature = hex(&sha256(key.text.expose().as_bytes(), &parts));
+                out.push(("x-webhook-signature", signature));
+            }
+            out.push(("x-webhook-timestamp", time));
         }
     }
     out

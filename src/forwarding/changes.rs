@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 use super::keyring::{self, Keyring};
 use super::{ForwardError, Forwarding};
 use crate::domain::endpoint::{
-    Endpoint, EndpointOrigin, EndpointSpec, EndpointState, PAYLOAD_VERSION, SpecError,
+    Endpoint, EndpointKind, EndpointOrigin, EndpointSpec, EndpointState, PayloadForm, SpecError,
+    payload_version,
 };
 use crate::domain::event::{Event, EventKind, Format};
 use crate::domain::filter::Routed;
 use crate::endpoint::signing::SigningKey;
+use crate::endpoint::stream;
 use crate::ids::{EndpointId, EventId};
 use crate::secret::Secret;
 use crate::store::{EndpointChange, EndpointRow, Engine, NewEvent, SETTLED_MS};
@@ -24,7 +26,7 @@ use crate::wecom::dedup;
 pub struct Made {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// Its secret: shown now and never again.
+    /// Its secret: shown now and never again. Empty: it has none.
     pub secret: Secret,
     /// What receivers check with, where that is not the secret.
     pub public_key: Option<String>,
@@ -56,10 +58,11 @@ impl Forwarding {
         let mut fields = object(request)?;
         let active = flag(&mut fields, "active")?.unwrap_or(true);
         let secret = secret(&mut fields)?;
+        let version = fields.remove("version");
         let spec = EndpointSpec::parse(&Value::Object(fields))?;
+        let payload_version = payload_version(version.as_ref(), &spec)?;
         self.check_addresses(&spec)?;
-        let secret = secret.unwrap_or_else(|| SigningKey::generate(&self.0.entropy));
-        let key = keyring::check(&secret, spec.dialect)?;
+        let (keyring, public_key) = self.keyring(&spec, secret)?;
         let (now_ms, id) = (self.0.clock.wall_ms(), self.0.ids.make::<EndpointId>());
         let endpoint = Endpoint {
             id: id.clone(),
@@ -67,14 +70,14 @@ impl Forwarding {
             origin: EndpointOrigin::Api,
             state: if active { EndpointState::Active } else { EndpointState::Inactive },
             reason: None,
-            payload_version: PAYLOAD_VERSION,
+            payload_version,
             revision: 1,
             created_ms: now_ms,
             updated_ms: now_ms,
         };
-        let secrets = self.0.seal(&id, &Keyring::of(secret.clone()))?;
+        let secrets = self.0.seal(&id, &keyring)?;
         let row = EndpointRow { endpoint, secrets };
-        match self.0.store.add_endpoint(&row).await? {
+        match self.0.store.add_endpoint(&row, self.0.endpoints_max).await? {
             EndpointChange::Done => {}
             EndpointChange::Full => {
                 return Err(ForwardError::Conflict("there are as many endpoints as there may be"));
@@ -82,7 +85,26 @@ impl Forwarding {
             EndpointChange::Moved => return Err(ForwardError::Conflict("the endpoint could not be added")),
         }
         self.spread(&row).await;
-        Ok(Made { endpoint: row.endpoint, secret, public_key: key.public() })
+        let secret = keyring.newest();
+        Ok(Made { endpoint: row.endpoint, secret, public_key })
+    }
+
+    /// The secret of a new endpoint, made if it signs and has none; and what receivers check with.
+    fn keyring(
+        &self,
+        spec: &EndpointSpec,
+        secret: Option<Secret>,
+    ) -> Result<(Keyring, Option<String>), SpecError> {
+        let secret = match secret {
+            None if spec.kind.is_http() => SigningKey::generate(&self.0.entropy),
+            None if !spec.kind.user().is_empty() => {
+                return Err(SpecError::new("secret", "is missing: a `user` has one"));
+            }
+            None => return Ok((Keyring::default(), None)),
+            Some(secret) => secret,
+        };
+        let key = keyring::check_for(spec, &secret)?;
+        Ok((Keyring::of(secret), key.and_then(|key| key.public())))
     }
 
     /// Changes the fields that `request` names.
@@ -96,21 +118,33 @@ impl Forwarding {
             return Err(SpecError::new("secret", "is exchanged with POST …/secret").into());
         }
         let row = self.of_api(id).await?;
+        let pinned = row.endpoint.payload_version;
+        if fields.remove("version").is_some_and(|asked| asked != pinned) {
+            return Err(
+                SpecError::new("version", "is fixed when an endpoint is made; make another one").into()
+            );
+        }
         let Value::Object(mut spec) = row.endpoint.spec.to_json() else {
             return Err(ForwardError::Conflict("the endpoint cannot be read"));
         };
         if fields.contains_key("url") {
             spec.remove("targets");
         }
+        if fields.get("kind").is_some_and(|kind| *kind != row.endpoint.spec.kind.as_str()) {
+            return Err(SpecError::new("kind", "cannot be changed; make another endpoint").into());
+        }
         for (name, value) in fields {
             // A name that nobody knows is refused by the reading below.
             spec.insert(name, value);
         }
         let spec = EndpointSpec::parse(&Value::Object(spec))?;
+        if pinned > 1 && spec.payload != PayloadForm::Json {
+            return Err(SpecError::new("payload", "must be `json` for a version above 1").into());
+        }
         self.check_addresses(&spec)?;
         let keyring = self.0.open(id, &row.secrets)?;
         for (secret, _) in &keyring.0 {
-            keyring::check(secret, spec.dialect)?;
+            keyring::check_for(&spec, secret)?;
         }
         if spec.order != row.endpoint.spec.order && self.has_unfinished(&row.endpoint).await? {
             return Err(SpecError::new("order", "cannot be changed while deliveries wait").into());
@@ -173,14 +207,20 @@ impl Forwarding {
         };
         nothing_more(&fields)?;
         let mut row = self.of_api(id).await?;
-        let secret = given.unwrap_or_else(|| SigningKey::generate(&self.0.entropy));
-        let key = keyring::check(&secret, row.endpoint.spec.dialect)?;
+        let spec = &row.endpoint.spec;
+        let secret = match given {
+            None if !spec.kind.is_http() => {
+                return Err(SpecError::new("secret", "is missing: the broker says what it is").into());
+            }
+            given => given.unwrap_or_else(|| SigningKey::generate(&self.0.entropy)),
+        };
+        let key = keyring::check_for(spec, &secret)?;
         let now_ms = self.0.clock.wall_ms();
         let until_ms = now_ms.saturating_add(overlap_s.saturating_mul(1_000));
         let keyring = self.0.open(id, &row.secrets)?.rotated(secret.clone(), now_ms, until_ms);
         row.secrets = self.0.seal(id, &keyring)?;
         let endpoint = self.put(row, |_| {}).await?;
-        Ok(Made { endpoint, secret, public_key: key.public() })
+        Ok(Made { endpoint, secret, public_key: key.and_then(|key| key.public()) })
     }
 
     /// Sends an endpoint a test event, before everything that waits for it; the event's id.
@@ -218,10 +258,16 @@ impl Forwarding {
         Ok(event_id)
     }
 
+    /// Checks what is for this gateway to say: its build, and whom it may call.
     fn check_addresses(&self, spec: &EndpointSpec) -> Result<(), SpecError> {
+        stream::is_built_in(&spec.kind).map_err(|why| SpecError::new("kind", why))?;
+        if matches!(spec.kind, EndpointKind::MongoDb { .. }) {
+            return Err(SpecError::new("kind", "of an archive can only stand in the configuration file"));
+        }
         for (at, target) in spec.targets.iter().enumerate() {
             let field = if spec.targets.len() == 1 { "url".to_owned() } else { format!("targets[{at}].url") };
-            self.0.client.guard().url(&target.url).map_err(|why| SpecError::new(field, why))?;
+            let checked = self.0.client.guard().check_address(&spec.kind, &target.url);
+            checked.map_err(|why| SpecError::new(field, why))?;
         }
         Ok(())
     }

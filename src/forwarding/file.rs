@@ -9,6 +9,8 @@ use crate::ids::EndpointId;
 use crate::secret::Secret;
 use crate::store::{EndpointChange, EndpointRow};
 
+const FIXED_VERSION: &str = "the `version` of an endpoint of the file is fixed when it first stands there; give the endpoint another name";
+
 /// One endpoint of the file.
 #[derive(Clone, Debug)]
 pub struct FileEndpoint {
@@ -18,6 +20,8 @@ pub struct FileEndpoint {
     pub secrets: Vec<Secret>,
     /// Whether it gets events.
     pub active: bool,
+    /// The form of its payloads, if one was asked for.
+    pub version: Option<i64>,
 }
 
 impl Forwarding {
@@ -57,14 +61,14 @@ impl Forwarding {
                 origin: EndpointOrigin::File,
                 state,
                 reason: None,
-                payload_version: PAYLOAD_VERSION,
+                payload_version: one.version.unwrap_or(PAYLOAD_VERSION),
                 revision: 1,
                 created_ms: now_ms,
                 updated_ms: now_ms,
             };
             let row = EndpointRow { secrets: self.0.seal(&id, &keyring)?, endpoint };
             // Another replica with the same file may have been as fast.
-            return match self.0.store.add_endpoint(&row).await {
+            return match self.0.store.add_endpoint(&row, self.0.endpoints_max).await {
                 Ok(EndpointChange::Full) => {
                     Err(ForwardError::Conflict("there are as many endpoints as there may be"))
                 }
@@ -72,6 +76,9 @@ impl Forwarding {
                 Err(error) => Err(error.into()),
             };
         };
+        if one.version.is_some_and(|asked| asked != known.endpoint.payload_version) {
+            return Err(ForwardError::Conflict(FIXED_VERSION));
+        }
         let same_secrets = self.0.open(&id, &known.secrets).is_ok_and(|old| old.0 == keyring.0);
         if same_secrets && known.endpoint.spec == one.spec && known.endpoint.state == state {
             return Ok(());

@@ -3,13 +3,16 @@
 use serde_json::{Value, json};
 
 use super::{ForwardError, Parts};
-use crate::domain::endpoint::{Dialect, SpecError};
+use crate::domain::endpoint::{Dialect, EndpointSpec, SpecError};
 use crate::endpoint::signing::SigningKey;
 use crate::ids::EndpointId;
 use crate::secret::Secret;
 
 /// Why nothing can be sealed.
 const NO_KEY: &str = "endpoints need auth.master_key (GATEWAY_MASTER_KEY) with 16 characters or more, which seals their secrets";
+
+/// Longest password or token for a broker.
+const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Secrets, newest first, each with the wall ms until which it signs.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +24,9 @@ impl Keyring {
         Self(vec![(secret, None)])
     }
 
-    /// Ready to sign. What cannot be read is left out.
-    pub(super) fn signing(&self) -> Vec<(SigningKey, Option<i64>)> {
-        let keys = self.0.iter();
-        keys.filter_map(|(secret, until_ms)| Some((SigningKey::parse(secret).ok()?, *until_ms))).collect()
+    /// The one in use; empty: there is none.
+    pub(super) fn newest(&self) -> Secret {
+        self.0.first().map(|(secret, _)| secret.clone()).unwrap_or_default()
     }
 
     /// The same with a new secret in front; those before it sign until `until_ms`.
@@ -55,12 +57,18 @@ impl Keyring {
 impl Parts {
     /// Seals the secrets of `id`.
     pub(super) fn seal(&self, id: &EndpointId, keyring: &Keyring) -> Result<String, ForwardError> {
+        if keyring.0.is_empty() {
+            return Ok(String::new());
+        }
         let vault = self.vault.as_ref().ok_or(ForwardError::Conflict(NO_KEY))?;
         vault.seal(id.as_str(), &keyring.to_text()).ok_or(ForwardError::Conflict(NO_KEY))
     }
 
     /// Opens the secrets of `id`.
     pub(super) fn open(&self, id: &EndpointId, sealed: &str) -> Result<Keyring, ForwardError> {
+        if sealed.is_empty() {
+            return Ok(Keyring::default());
+        }
         let vault = self.vault.as_ref().ok_or(ForwardError::Conflict(NO_KEY))?;
         let text = vault.open(id.as_str(), sealed);
         let text = text.map_err(|_wrong| {
@@ -70,8 +78,20 @@ impl Parts {
     }
 }
 
-/// Checks a secret that somebody gave.
-pub(super) fn check(secret: &Secret, dialect: Dialect) -> Result<SigningKey, SpecError> {
+/// Checks a secret that somebody gave: what a broker asks for is a word of its own, what signs has a form.
+pub(super) fn check_for(spec: &EndpointSpec, secret: &Secret) -> Result<Option<SigningKey>, SpecError> {
+    if spec.kind.is_http() {
+        return check(secret, spec.dialect).map(Some);
+    }
+    let text = secret.expose();
+    if (1..=PASSWORD_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control) {
+        Ok(None)
+    } else {
+        Err(SpecError::new("secret", format!("must have 1 to {PASSWORD_BYTES_MAX} bytes")))
+    }
+}
+
+fn check(secret: &Secret, dialect: Dialect) -> Result<SigningKey, SpecError> {
     let key = SigningKey::parse(secret).map_err(|why| SpecError::new("secret", why))?;
     if key.fits(dialect) {
         Ok(key)

@@ -81,6 +81,7 @@ struct Parts {
     clock: Clock,
     ids: IdMaker,
     entropy: Entropy,
+    endpoints_max: usize,
     built: Mutex<Built>,
     /// One change of the sender's targets at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -108,6 +109,8 @@ pub struct ForwardingParts {
     pub ids: IdMaker,
     /// Makes secrets.
     pub entropy: Entropy,
+    /// Most endpoints.
+    pub endpoints_max: usize,
 }
 
 impl Forwarding {
@@ -115,7 +118,8 @@ impl Forwarding {
     pub fn new(parts: ForwardingParts) -> Self {
         let dispatch = parts.dispatch.clone();
         parts.store.forward(body_json, Box::new(move |fresh| dispatch.offer_events(fresh)));
-        let ForwardingParts { store, dispatch, intake, client, vault, clock, ids, entropy } = parts;
+        let ForwardingParts { store, dispatch, intake, client, vault, clock, ids, entropy, endpoints_max } =
+            parts;
         let (built, refreshing) = (Mutex::default(), tokio::sync::Mutex::default());
         Self(Arc::new(Parts {
             store,
@@ -126,6 +130,7 @@ impl Forwarding {
             clock,
             ids,
             entropy,
+            endpoints_max,
             built,
             refreshing,
         }))

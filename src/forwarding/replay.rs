@@ -153,12 +153,14 @@ impl Forwarding {
     /// Takes one step of every replay whose endpoint is ours; whether there are any.
     pub(super) async fn step_replays(&self) -> Result<bool, ForwardError> {
         let running = self.0.store.running_replays().await?;
+        // One that cannot go on does not hold up the others.
+        let mut outcome = Ok(());
         for replay in &running {
             if self.0.dispatch.owns(replay.endpoint.as_str()) {
-                self.step(replay).await?;
+                outcome = self.step(replay).await.and(outcome);
             }
         }
-        Ok(!running.is_empty())
+        outcome.map(|()| !running.is_empty())
     }
 
     async fn step(&self, replay: &Replay) -> Result<(), ForwardError> {

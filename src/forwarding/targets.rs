@@ -64,7 +64,7 @@ impl Parts {
                 return Vec::new();
             }
         };
-        match WebTarget::of(endpoint, || keyring.signing(), &self.client) {
+        match WebTarget::of(endpoint, &keyring.0, &self.client) {
             Ok(targets) => targets
                 .into_iter()
                 .map(|(id, web)| (id.clone(), Arc::new(Target::web(id, web, endpoint.spec.concurrency))))
