@@ -10,11 +10,13 @@ use super::duplicate;
 use super::files;
 use super::queue::Waiting;
 use super::target::Target;
+use crate::channel::gate::Passage;
 use crate::domain::delivery::{Attempt, Cargo, DeliveryState};
 use crate::domain::evidence;
 use crate::domain::message::{Message, SendPolicy};
 use crate::domain::outcome::{Ending, Outcome, Try};
 use crate::domain::retry::{Next, Tries, next_attempt};
+use crate::domain::sealed::Unopened;
 use crate::ids::DeliveryId;
 use crate::sabotage::{self, Protection};
 use crate::store::{DeliveryResult, Fence, StoreError};
@@ -22,11 +24,16 @@ use crate::store::{DeliveryResult, Fence, StoreError};
 /// How long a delivery waits after the database did not answer.
 pub(super) const STORE_RETRY_MS: i64 = 1_000;
 
+/// How long a delivery waits for a key that this process does not have.
+const KEY_RETRY_MS: i64 = 5_000;
+
 /// What became of a delivery that was on its way.
 #[derive(Debug)]
 pub(super) struct Ended {
     /// When its request was answered or given up, steady ms; `None`: none left.
     pub(super) answered_ms: Option<i64>,
+    /// Whether the other side took it, or may have.
+    pub(super) perhaps_taken: bool,
     pub(super) then: Then,
 }
 
@@ -46,14 +53,23 @@ pub(super) enum Then {
 }
 
 /// Sends `waiting` to `target`.
-pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Waiting, fence: Fence) -> Ended {
+pub(super) async fn send(
+    shared: Arc<Shared>,
+    target: Arc<Target>,
+    passage: Option<Passage>,
+    waiting: Waiting,
+    fence: Fence,
+) -> Ended {
     let id = waiting.delivery.id.clone();
-    let unsent = |then: Then| Ended { answered_ms: None, then };
+    let unsent = |then: Then| Ended { answered_ms: None, perhaps_taken: false, then };
     let (message, earlier) = match read(&shared, &waiting).await {
         Ok(Some(found)) => found,
         Ok(None) => return unsent(close(&shared, &waiting, DeliveryState::Cancelled, fence).await),
         Err(error) => return unsent(put_off(&shared, waiting, &error)),
     };
+    if let Some(why) = message.unopened.clone() {
+        return unsent(unopened(&shared, &target, (waiting, message, earlier), why, fence).await);
+    }
     if has_expired(&shared, &waiting) {
         return unsent(close(&shared, &waiting, DeliveryState::Expired, fence).await);
     }
@@ -85,12 +101,16 @@ pub(super) async fn send(shared: Arc<Shared>, target: Arc<Target>, waiting: Wait
         }
     };
     let answered_ms = shared.clock.steady_ms();
+    if let Some(passage) = passage {
+        passage.settle(&answer, answered_ms);
+    }
     let duration_ms = answered_ms.saturating_sub(begun_ms);
     let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), at_ms, duration_ms);
+    let perhaps_taken = matches!(answer.outcome, Outcome::Accepted { .. } | Outcome::Lost);
     report(&shared, &target, &id, &answer);
     let then =
         conclude(&shared, &target, Sent { waiting, message, earlier, answer, attempt, answered_ms }, fence);
-    Ended { answered_ms: Some(answered_ms), then: then.await }
+    Ended { answered_ms: Some(answered_ms), perhaps_taken, then: then.await }
 }
 
 /// Marks the start on disk. `false`: the delivery has moved on, or is no longer ours.
@@ -100,6 +120,7 @@ async fn mark(shared: &Shared, waiting: &Waiting, fence: Fence) -> Result<bool, 
         // The mark before failed without saying whether it was written; nothing was sent under it.
         let unmark = DeliveryResult {
             id: delivery.id.clone(),
+            target_id: delivery.target_id.clone(),
             attempts_before: delivery.attempts,
             attempt: None,
             state: DeliveryState::Queued,
@@ -143,6 +164,8 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
     };
     let (state, due_ms) = match next {
         Next::Finish(state) => (state, None),
+        // The gate holds it back, so its place stays what it was.
+        Next::Halt => (DeliveryState::Queued, Some(waiting.due_ms)),
         Next::Again { delay_ms: wait_ms } | Next::Rest { rest_ms: wait_ms } => {
             (DeliveryState::Queued, Some(answered_ms.saturating_add(wait_ms)))
         }
@@ -153,6 +176,7 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
     };
     let result = DeliveryResult {
         id: waiting.delivery.id.clone(),
+        target_id: waiting.delivery.target_id.clone(),
         attempts_before: waiting.delivery.attempts,
         attempt: Some(attempt),
         state,
@@ -166,7 +190,9 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
     }
     match (next, due_ms) {
         (Next::Finish(_), _) | (_, None) => Then::Finish,
-        (Next::Again { .. }, Some(due_ms)) => Then::Again(again(waiting, message, tries, due_ms)),
+        (Next::Again { .. } | Next::Halt, Some(due_ms)) => {
+            Then::Again(again(waiting, message, tries, due_ms))
+        }
         (Next::Rest { .. }, Some(due_ms)) => Then::Rest(again(waiting, message, tries, due_ms), due_ms),
     }
 }
@@ -174,7 +200,7 @@ async fn conclude(shared: &Shared, target: &Target, sent: Sent, fence: Fence) ->
 /// Finishes `waiting` without sending it, because its time has passed.
 pub(super) async fn expire(shared: Arc<Shared>, waiting: Waiting, fence: Fence) -> Ended {
     let then = close(&shared, &waiting, DeliveryState::Expired, fence).await;
-    Ended { answered_ms: None, then }
+    Ended { answered_ms: None, perhaps_taken: false, then }
 }
 
 /// Settles a delivery that was found started and without a result: the gateway, or the owner before us, ended
@@ -224,10 +250,40 @@ async fn read(shared: &Shared, waiting: &Waiting) -> Result<Option<(Arc<Message>
 
 async fn read_message(shared: &Shared, waiting: &Waiting) -> Result<Option<Arc<Message>>, StoreError> {
     match (&waiting.message, &waiting.delivery.cargo) {
-        (Some(message), _) => Ok(Some(Arc::clone(message))),
-        (None, Cargo::Message(id)) => Ok(shared.store.message(id).await?.map(Arc::new)),
+        (Some(message), _) if message.unopened.is_none() => Ok(Some(Arc::clone(message))),
+        (_, Cargo::Message(id)) => Ok(shared.store.message(id).await?.map(Arc::new)),
         // Events go out by `forward.rs`.
-        (None, Cargo::Event(_)) => Ok(None),
+        (_, Cargo::Event(_)) => Ok(None),
+    }
+}
+
+/// What follows if the message cannot be read: who has the key can send it, and nobody can if it is damaged.
+async fn unopened(
+    shared: &Shared,
+    target: &Target,
+    (waiting, message, earlier): (Waiting, Arc<Message>, Tries),
+    why: Unopened,
+    fence: Fence,
+) -> Then {
+    if matches!(why, Unopened::UnknownKey(_)) {
+        return put_off(shared, waiting, &why.into());
+    }
+    let answer = unreadable(&why);
+    let (at_ms, answered_ms) = (shared.clock.wall_ms(), shared.clock.steady_ms());
+    let attempt = answer.attempt(waiting.delivery.attempts.saturating_add(1), at_ms, 0);
+    report(shared, target, &waiting.delivery.id, &answer);
+    conclude(shared, target, Sent { waiting, message, earlier, answer, attempt, answered_ms }, fence).await
+}
+
+/// A try that could not be made, and never can.
+pub(super) fn unreadable(why: &Unopened) -> Try {
+    Try {
+        outcome: Outcome::Refused,
+        http_status: None,
+        errcode: None,
+        error: Some(format!("not sent: what was kept is {why}")),
+        answer: None,
+        response_code: None,
     }
 }
 
@@ -244,6 +300,7 @@ pub(super) async fn close(shared: &Shared, waiting: &Waiting, state: DeliverySta
         .unwrap_or_default();
     let result = DeliveryResult {
         id: waiting.delivery.id.clone(),
+        target_id: waiting.delivery.target_id.clone(),
         attempts_before: waiting.delivery.attempts,
         attempt: None,
         state,
@@ -266,10 +323,17 @@ fn has_expired(shared: &Shared, waiting: &Waiting) -> bool {
     waiting.delivery.expires_ms.is_some_and(|expires_ms| expires_ms <= shared.clock.wall_ms())
 }
 
-/// The database did not answer, and nothing was sent: again in a moment.
+/// The database did not answer, or what it has is sealed with a key that this process lacks, and nothing was sent:
+/// again in a moment.
 pub(super) fn put_off(shared: &Shared, mut waiting: Waiting, error: &StoreError) -> Then {
-    tracing::warn!(delivery.id = %waiting.delivery.id, %error, "a delivery waits for the database");
-    waiting.due_ms = shared.clock.steady_ms().saturating_add(STORE_RETRY_MS);
+    let wait_ms = if matches!(error, StoreError::Unopened(_)) {
+        tracing::error!(delivery.id = %waiting.delivery.id, %error, "a delivery waits for its key");
+        KEY_RETRY_MS
+    } else {
+        tracing::warn!(delivery.id = %waiting.delivery.id, %error, "a delivery waits for the database");
+        STORE_RETRY_MS
+    };
+    waiting.due_ms = shared.clock.steady_ms().saturating_add(wait_ms);
     Then::Again(waiting)
 }
 
@@ -289,9 +353,9 @@ pub(super) fn report(shared: &Shared, target: &Target, id: &DeliveryId, answer: 
     shared.observer.tell(&target.id, ending.as_str());
     let (target, outcome) = (target.id.as_str(), ending.as_str());
     if ending == Ending::Accepted {
-        tracing::debug!(delivery.id = %id, target, "delivered");
+        tracing::debug!(delivery.id = %id, target, http_status = answer.http_status, "delivered");
     } else {
         let error = answer.error.as_deref().unwrap_or_default();
-        tracing::warn!(delivery.id = %id, target, outcome, error, "not delivered");
+        tracing::warn!(delivery.id = %id, target, http_status = answer.http_status, outcome, error, "not delivered");
     }
 }

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::Shared;
+use super::attempt::unreadable;
 use super::target::Target;
 use crate::domain::outcome::{Outcome, RetryCause, Try};
+use crate::domain::sealed::Unopened;
 use crate::ids::FileId;
 use crate::store::StoreError;
 use crate::wecom::api::media::{MediaKind, media_id};
@@ -26,7 +28,11 @@ pub(super) async fn ready<'b>(
     body: &'b str,
 ) -> Result<Result<Cow<'b, str>, Try>, StoreError> {
     let Some(id) = named(body) else { return Ok(Ok(Cow::Borrowed(body))) };
-    let Some(file) = shared.store.file(&id).await? else { return Ok(Err(gone())) };
+    let file = match shared.store.file(&id).await {
+        Err(StoreError::Unopened(why @ Unopened::Damaged)) => return Ok(Err(unreadable(&why))),
+        file => file?,
+    };
+    let Some(file) = file else { return Ok(Err(gone())) };
     let now_ms = shared.clock.wall_ms();
     if let Some((name, at_ms)) = &file.uploaded
         && now_ms.saturating_sub(*at_ms) < KEPT_MS
@@ -34,7 +40,10 @@ pub(super) async fn ready<'b>(
         return Ok(Ok(Cow::Owned(body.replace(id.as_str(), name))));
     }
     let kind = MediaKind::parse(&file.kind).unwrap_or(MediaKind::File);
-    let content = shared.store.file_content(&id).await?;
+    let content = match shared.store.file_content(&id).await {
+        Err(StoreError::Unopened(why @ Unopened::Damaged)) => return Ok(Err(unreadable(&why))),
+        content => content?,
+    };
     let (tried, answer) = target.upload(kind, &file.name, &content).await;
     let (Outcome::Accepted { .. }, Ok(name)) = (&tried.outcome, media_id(&answer)) else {
         return Ok(Err(not_uploaded(tried)));

@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::attempt::{Ended, Then, close, may_begin, put_off, report};
+use super::attempt::{Ended, Then, close, may_begin, put_off, report, unreadable};
+use super::outlet::Sending;
 use super::queue::Waiting;
 use super::target::Target;
-use super::web_target::{Sending, UnderWay, WebTarget};
+use super::web_target::{UnderWay, WebTarget};
 use crate::domain::delivery::{Cargo, DeliveryState};
 use crate::domain::endpoint::{EndpointState, OnDead, after_try};
 use crate::domain::outcome::{Outcome, Try};
 use crate::domain::retry::Next;
+use crate::domain::sealed::Unopened;
 use crate::endpoint::payload::Body;
 use crate::store::{DeliveryResult, Fence, StoreError, StoredEvent};
 
@@ -28,16 +30,16 @@ pub(super) async fn send(
     let web = Arc::clone(under_way.target());
     let unsent = |then: Then| {
         web.cancelled();
-        Ended { answered_ms: None, then }
+        Ended { answered_ms: None, perhaps_taken: false, then }
     };
     let event = match read_event(&shared, &waiting).await {
         Ok(Some(event)) => event,
         Ok(None) => return unsent(close(&shared, &waiting, DeliveryState::Cancelled, fence).await),
-        Err(error) => return unsent(put_off(&shared, waiting, &error)),
+        Err(error) => return unsent(unread(&shared, &web, waiting, &error, fence).await),
     };
     let body = match body(&shared, &web, &waiting, &event).await {
         Ok(body) => body,
-        Err(error) => return unsent(put_off(&shared, waiting, &error)),
+        Err(error) => return unsent(unread(&shared, &web, waiting, &error, fence).await),
     };
     let _permit = shared.forward_permits.acquire().await;
     if web.is_halted() || !may_begin(&shared, &target, fence) {
@@ -49,7 +51,7 @@ pub(super) async fn send(
     let place = web.next_place(begun_ms, shared.entropy.unit());
     let sending =
         Sending { place, delivery: &waiting.delivery, event: &event, body: &body, tried, now_wall_ms: at_ms };
-    let answer = web.post(sending).await;
+    let answer = web.send(sending).await;
     let answered_ms = shared.clock.steady_ms();
     web.ended(place, tried, answer.outcome.ending(), answered_ms);
     drop(under_way);
@@ -59,12 +61,14 @@ pub(super) async fn send(
     let attempt = answer.attempt(number, at_ms, answered_ms.saturating_sub(begun_ms));
     let (state, due_ms) = match next {
         Next::Finish(state) => (state, None),
+        Next::Halt => (DeliveryState::Queued, Some(waiting.due_ms)),
         Next::Again { delay_ms: wait_ms } | Next::Rest { rest_ms: wait_ms } => {
             (DeliveryState::Queued, Some(answered_ms.saturating_add(wait_ms)))
         }
     };
     let result = DeliveryResult {
         id: waiting.delivery.id.clone(),
+        target_id: waiting.delivery.target_id.clone(),
         attempts_before: waiting.delivery.attempts,
         attempt: Some(attempt),
         state,
@@ -74,7 +78,7 @@ pub(super) async fn send(
         response_code: None,
     };
     if !shared.record(result, fence).await {
-        return Ended { answered_ms: Some(answered_ms), then: Then::Reload };
+        return Ended { answered_ms: Some(answered_ms), perhaps_taken: true, then: Then::Reload };
     }
     if answer.outcome == Outcome::Refused && web.is_alone() {
         disable(&shared, &web, &answer).await;
@@ -83,7 +87,37 @@ pub(super) async fn send(
         Some(due_ms) => Then::Again(again(waiting, event, due_ms)),
         None => finished(&shared, &web, &waiting, state).await,
     };
-    Ended { answered_ms: Some(answered_ms), then }
+    Ended { answered_ms: Some(answered_ms), perhaps_taken: true, then }
+}
+
+/// What follows if the event, or the body of its first try, was not read: what nobody can read any more is dead.
+async fn unread(
+    shared: &Shared,
+    web: &WebTarget,
+    waiting: Waiting,
+    error: &StoreError,
+    fence: Fence,
+) -> Then {
+    let StoreError::Unopened(why @ Unopened::Damaged) = error else {
+        return put_off(shared, waiting, error);
+    };
+    tracing::error!(delivery.id = %waiting.delivery.id, %why, "an event cannot be delivered");
+    let number = waiting.delivery.attempts.saturating_add(1);
+    let result = DeliveryResult {
+        id: waiting.delivery.id.clone(),
+        target_id: waiting.delivery.target_id.clone(),
+        attempts_before: waiting.delivery.attempts,
+        attempt: Some(unreadable(why).attempt(number, shared.clock.wall_ms(), 0)),
+        state: DeliveryState::Dead,
+        due_ms: None,
+        evidence: Vec::new(),
+        references: Vec::new(),
+        response_code: None,
+    };
+    if !shared.record(result, fence).await {
+        return Then::Reload;
+    }
+    finished(shared, web, &waiting, DeliveryState::Dead).await
 }
 
 /// What follows from the end of a delivery for those behind it.

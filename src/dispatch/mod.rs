@@ -12,6 +12,8 @@ mod files;
 mod forward;
 mod key_order;
 mod lane;
+mod observer;
+mod outlet;
 mod ownership;
 mod queue;
 mod recorder;
@@ -20,7 +22,7 @@ mod target;
 mod web_target;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,15 +34,18 @@ use crate::clock::Clock;
 use crate::domain::delivery::Delivery;
 use crate::domain::message::Message;
 use crate::entropy::Entropy;
+use crate::ephemeral::{Bell, Rung, Topic};
 use crate::ids::IdMaker;
 use crate::store::{DeliveryResult, Engine, Fence, FreshDelivery, Store};
 
 use lane::{Lane, LaneHandle};
+pub use observer::{Observer, QueueEvent};
+pub use outlet::Secrets;
 use ownership::Ownership;
 use queue::Waiting;
 use recorder::Recorder;
 pub use target::{Target, TargetKind, Targets};
-pub use web_target::WebTarget;
+pub use web_target::{WebTarget, content};
 
 /// Ends of deliveries that those who wait for one may lag behind.
 const ENDED_MAX: usize = 1_024;
@@ -58,6 +63,12 @@ pub struct DispatchSettings {
     pub app_in_flight_max: usize,
     /// The same, to business systems: a request that hangs costs little, and must not hold up other endpoints.
     pub forwards_in_flight_max: usize,
+    /// Deliveries of one target in memory; the table holds the rest.
+    pub queue_rows_max: usize,
+    /// The same of an app.
+    pub app_queue_rows_max: usize,
+    /// Most sends of the past, the newest, from which the windows of an app's members are made anew.
+    pub rebuilt_sends_max: usize,
 }
 
 impl Default for DispatchSettings {
@@ -68,6 +79,9 @@ impl Default for DispatchSettings {
             attempts_in_flight_max: 64,
             app_in_flight_max: 8,
             forwards_in_flight_max: 1_000,
+            queue_rows_max: 256,
+            app_queue_rows_max: 2_048,
+            rebuilt_sends_max: 100_000,
         }
     }
 }
@@ -89,32 +103,6 @@ pub struct DispatchParts {
     pub owner: String,
     /// Told how each attempt ended.
     pub observer: Observer,
-}
-
-/// Called with a target and, in one word, how an attempt at it ended.
-type AttemptHook = dyn Fn(&str, &'static str) + Send + Sync;
-
-/// Told how attempts ended: for metrics. Must not block.
-#[derive(Clone, Default)]
-pub struct Observer(Option<Arc<AttemptHook>>);
-
-impl Observer {
-    /// Calls `tell` for each attempt.
-    pub fn new(tell: impl Fn(&str, &'static str) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(tell)))
-    }
-
-    fn tell(&self, target_id: &str, ending: &'static str) {
-        if let Some(tell) = &self.0 {
-            tell(target_id, ending);
-        }
-    }
-}
-
-impl std::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
-    }
 }
 
 /// The sender. Cheap to clone.
@@ -155,6 +143,7 @@ impl Dispatch {
             lanes: Mutex::new(HashMap::new()),
             ended: broadcast::Sender::new(ENDED_MAX),
             bell: Notify::new(),
+            neighbours: OnceLock::new(),
             stop: CancellationToken::new(),
             workers: workers.clone(),
         });
@@ -170,8 +159,9 @@ impl Dispatch {
     pub fn offer(&self, delivery: Delivery, message: Arc<Message>) {
         let target_id = delivery.target_id.clone();
         let Some(waiting) = Waiting::new(delivery, Some(message)) else { return };
-        if let Some(lane) = self.shared.lane(&target_id) {
-            lane.offer(waiting);
+        match self.shared.lane(&target_id) {
+            Some(lane) => lane.offer(waiting),
+            None => self.shared.ring(&target_id),
         }
     }
 
@@ -183,9 +173,13 @@ impl Dispatch {
     /// Hands over deliveries of events that were just committed, under the same terms.
     pub fn offer_events(&self, fresh: Vec<FreshDelivery>) {
         for fresh in fresh {
-            let lane = self.shared.lane(&fresh.delivery.target_id);
-            if let (Some(lane), Some(waiting)) = (lane, Waiting::of_fresh(fresh)) {
-                lane.offer(waiting);
+            match self.shared.lane(&fresh.delivery.target_id) {
+                Some(lane) => {
+                    if let Some(waiting) = Waiting::of_fresh(fresh) {
+                        lane.offer(waiting);
+                    }
+                }
+                None => self.shared.ring(&fresh.delivery.target_id),
             }
         }
     }
@@ -208,14 +202,33 @@ impl Dispatch {
 
     /// Tells one target to look at the table: somebody else has added something, or moved it.
     pub fn look(&self, target_id: &str) {
-        if let Some(lane) = self.shared.lane(target_id) {
-            lane.look_again();
+        match self.shared.lane(target_id) {
+            Some(lane) => lane.look_again(),
+            None => self.shared.ring(target_id),
+        }
+    }
+
+    /// From now on tells the owner of a target, by `bell`, that it has something new, and hears what others tell.
+    pub fn ring_with(&self, bell: &Bell) {
+        if self.shared.neighbours.set(bell.clone()).is_ok() {
+            self.workers.spawn(hear(Arc::clone(&self.shared), bell.listen()));
         }
     }
 
     /// Whether this process sends to `target_id` now.
     pub fn owns(&self, target_id: &str) -> bool {
         self.shared.ownership.fence(target_id, self.shared.clock.steady_ms()).is_some()
+    }
+
+    /// Endpoints of this replica that take nothing at present, or that said that they are gone: what is wrong with
+    /// whom, in a fixed order.
+    pub fn endpoints_down(&self) -> Vec<String> {
+        let targets = self.shared.endpoints.load();
+        let mut down: Vec<String> =
+            targets.iter().filter(|(id, _)| self.owns(id)).filter_map(|(_, target)| target.down()).collect();
+        down.sort_unstable();
+        down.dedup();
+        down
     }
 
     /// Exchanges the targets; what is on its way to the old ones is finished.
@@ -253,6 +266,30 @@ impl Dispatch {
             tracing::warn!(%error, "the leases run out by themselves");
         }
         self.shared.ownership.hold(Vec::new());
+        if let Err(error) = self.shared.store.retire_replica(&self.shared.owner).await {
+            tracing::warn!(%error, "other replicas notice later that this one has gone");
+        }
+    }
+}
+
+/// Lets the lanes of targets that others have added to look at the table, until the sender stops.
+async fn hear(shared: Arc<Shared>, mut heard: broadcast::Receiver<Rung>) {
+    loop {
+        let rung = tokio::select! {
+            rung = heard.recv() => rung,
+            () = shared.stop.cancelled() => return,
+        };
+        match rung {
+            Ok(Rung { topic: Topic::Deliveries, text }) => {
+                if let Some(lane) = shared.lane(&text) {
+                    lane.look();
+                }
+            }
+            Ok(_) => {}
+            // What was missed is found by looking.
+            Err(broadcast::error::RecvError::Lagged(_)) => shared.bell.notify_one(),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 
@@ -277,6 +314,8 @@ struct Shared {
     lanes: Mutex<HashMap<String, LaneHandle>>,
     ended: broadcast::Sender<Arc<str>>,
     bell: Notify,
+    /// The way to replicas that own other targets.
+    neighbours: OnceLock<Bell>,
     stop: CancellationToken,
     workers: TaskTracker,
 }
@@ -306,6 +345,13 @@ impl Shared {
         Some(handle)
     }
 
+    /// Tells whoever owns `target_id` that the table has something for it.
+    fn ring(&self, target_id: &str) {
+        if let Some(bell) = self.neighbours.get().filter(|_| self.target(target_id).is_some()) {
+            bell.ring(Topic::Deliveries, target_id);
+        }
+    }
+
     /// Tells a lane to look at the clock: there is room.
     fn wake_lane(&self, target_id: &str) {
         if let Some(lane) = self.lanes().get(target_id) {
@@ -323,7 +369,19 @@ impl Shared {
         let mut references: Vec<String> = result.evidence.iter().map(|one| one.reference.clone()).collect();
         references.dedup();
         let is_end = result.due_ms.is_none();
+        let (id, state) = (result.id.clone(), result.state);
         let written = self.recorder.record(result, fence).await;
+        if written
+            && is_end
+            && let Some(event) = QueueEvent::of(state)
+        {
+            self.observer.tell_queue(event, 1);
+            if event == QueueEvent::Failed {
+                tracing::warn!(delivery.id = %id, state = state.as_str(), "a delivery is given up");
+            } else {
+                tracing::debug!(delivery.id = %id, "a delivery is completed");
+            }
+        }
         if written && is_end {
             for reference in &references {
                 // Nobody may be waiting.

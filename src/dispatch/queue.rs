@@ -4,16 +4,19 @@
 //! arrive in the order they were given. A delivery for a later time holds up nobody. To an endpoint no delivery holds
 //! up another, unless it wants an order within a key (`key_order.rs`). Knows no clock and no table.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::key_order::KeyOrder;
-use crate::domain::delivery::Delivery;
+use crate::domain::delivery::{Cargo, Delivery};
 use crate::domain::member_pace::{Audience, Held};
 use crate::domain::message::Message;
 use crate::domain::retry::Tries;
-use crate::ids::DeliveryId;
+use crate::ids::{DeliveryId, EventId};
 use crate::store::{FreshDelivery, StoredEvent};
+
+/// How many of those that wait are looked at for events to read.
+const LOOK_AT_MAX: usize = 512;
 
 /// One delivery that waits.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Waiting {
     pub(super) audience: Audience,
     /// The same, of an event.
     pub(super) event: Option<Arc<StoredEvent>>,
+    /// The event was looked for ahead of its turn.
+    pub(super) is_sought: bool,
     /// What it keeps its order within.
     pub(super) key: Option<Arc<str>>,
     /// Its tries so far; `None`: to be counted from the table.
@@ -42,7 +47,8 @@ impl Waiting {
         let tries = (delivery.attempts == 0).then(Tries::default);
         let audience =
             message.as_ref().map_or(Audience::Everybody, |message| Audience::of(&message.recipients));
-        Some(Self { delivery, due_ms, message, audience, event: None, key: None, tries, marked: false })
+        let (event, key, is_sought, marked) = (None, None, false, false);
+        Some(Self { delivery, due_ms, message, audience, event, is_sought, key, tries, marked })
     }
 
     /// A delivery of an event that was just committed.
@@ -82,6 +88,10 @@ pub(super) enum Order {
 pub(super) struct Queue {
     waiting: BTreeMap<Place, Waiting>,
     places: HashMap<DeliveryId, Place>,
+    /// What waits, by its due time, steady ms.
+    due: BTreeSet<(i64, DeliveryId)>,
+    /// What of it expires, by when, wall ms.
+    expiring: BTreeSet<(i64, DeliveryId)>,
     in_flight: HashSet<DeliveryId>,
     pub(super) order: Order,
     pub(super) keys: KeyOrder,
@@ -98,6 +108,8 @@ impl Queue {
             return;
         }
         let place = waiting.place();
+        self.due.insert((waiting.due_ms, id.clone()));
+        self.expiring.extend(waiting.delivery.expires_ms.map(|expires_ms| (expires_ms, id.clone())));
         self.places.insert(id, place.clone());
         self.waiting.insert(place, waiting);
     }
@@ -108,7 +120,7 @@ impl Queue {
             .into_values()
             .map(|waiting| (waiting.delivery.id.clone(), waiting))
             .collect();
-        self.places.clear();
+        self.clear();
         for waiting in loaded {
             let kept = known
                 .remove(&waiting.delivery.id)
@@ -178,7 +190,7 @@ impl Queue {
     pub(super) fn ready_at(&self) -> Option<i64> {
         match self.order {
             Order::Whole => {}
-            Order::Free => return self.waiting.values().map(|waiting| waiting.due_ms).min(),
+            Order::Free => return self.due.first().map(|(due_ms, _)| *due_ms),
             Order::Keys => return self.keys.ready_at(&self.waiting),
         }
         let blocked = self.waiting.values().find(|waiting| waiting.is_retry()).map(|retry| retry.due_ms);
@@ -188,11 +200,8 @@ impl Queue {
 
     /// Takes one whose time has passed at `now_wall_ms`; it is in flight until [`Queue::landed`].
     pub(super) fn take_expired(&mut self, now_wall_ms: i64) -> Option<Waiting> {
-        let (place, _) = self
-            .waiting
-            .iter()
-            .find(|(_, waiting)| waiting.delivery.expires_ms.is_some_and(|expires| expires <= now_wall_ms))?;
-        let place = place.clone();
+        let (_, id) = self.expiring.first().filter(|(expires_ms, _)| *expires_ms <= now_wall_ms)?;
+        let place = self.places.get(id)?.clone();
         let waiting = self.remove(&place)?;
         self.in_flight.insert(waiting.delivery.id.clone());
         Some(waiting)
@@ -200,13 +209,19 @@ impl Queue {
 
     /// When the next will expire, wall ms.
     pub(super) fn expires_at(&self) -> Option<i64> {
-        self.waiting.values().filter_map(|waiting| waiting.delivery.expires_ms).min()
+        self.expiring.first().map(|(expires_ms, _)| *expires_ms)
     }
 
     /// It is no longer on its way.
     pub(super) fn landed(&mut self, id: &DeliveryId) {
         self.in_flight.remove(id);
         self.keys.landed(id);
+    }
+
+    /// Takes back one that was taken and did not leave.
+    pub(super) fn give_back(&mut self, waiting: Waiting) {
+        self.landed(&waiting.delivery.id);
+        self.push(waiting);
     }
 
     /// A dead letter blocks its key: what waits behind it is left to the table.
@@ -237,6 +252,40 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.places.clear();
+        self.due.clear();
+        self.expiring.clear();
+    }
+
+    /// The events that the next deliveries need and memory has not: at most `max`, and none while those of
+    /// `at_hand_min` deliveries that are due at `now_ms` are at hand.
+    pub(super) fn unread_events(&mut self, now_ms: i64, at_hand_min: usize, max: usize) -> Vec<EventId> {
+        let mut at_hand = 0_usize;
+        let mut unread = Vec::new();
+        let nearest = self.waiting.values_mut().take(LOOK_AT_MAX);
+        for waiting in nearest.filter(|waiting| waiting.due_ms <= now_ms) {
+            let Cargo::Event(id) = &waiting.delivery.cargo else { continue };
+            if waiting.event.is_some() {
+                at_hand = at_hand.saturating_add(1);
+            } else if !waiting.is_sought {
+                waiting.is_sought = true;
+                unread.push(id.clone());
+            }
+            if unread.len() >= max || (unread.is_empty() && at_hand >= at_hand_min) {
+                break;
+            }
+        }
+        unread
+    }
+
+    /// Gives those that wait what they carry.
+    pub(super) fn give_events(&mut self, events: &HashMap<EventId, Arc<StoredEvent>>) {
+        for waiting in self.waiting.values_mut() {
+            if let Cargo::Event(id) = &waiting.delivery.cargo
+                && waiting.event.is_none()
+            {
+                waiting.event = events.get(id).cloned();
+            }
+        }
     }
 
     /// The first place whose delivery satisfies `ready`, looking no further than a retry that does not.
@@ -254,7 +303,12 @@ impl Queue {
 
     fn remove(&mut self, place: &Place) -> Option<Waiting> {
         let waiting = self.waiting.remove(place)?;
-        self.places.remove(&waiting.delivery.id);
+        let id = &waiting.delivery.id;
+        self.places.remove(id);
+        self.due.remove(&(waiting.due_ms, id.clone()));
+        if let Some(expires_ms) = waiting.delivery.expires_ms {
+            self.expiring.remove(&(expires_ms, id.clone()));
+        }
         Some(waiting)
     }
 }
@@ -262,7 +316,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::delivery::{Cargo, DeliveryState};
+    use crate::domain::delivery::DeliveryState;
+    use crate::domain::event::{EventKind, Format};
     use crate::ids::MessageId;
 
     fn waiting(number: u128, due_ms: i64) -> Waiting {
@@ -369,6 +424,49 @@ mod tests {
             std::iter::from_fn(|| queue.take_first(90, |_| 0).ok()).map(|one| one.delivery.id).collect();
         assert_eq!(order, ids(&[1, 2, 3, 4]));
         assert_eq!(queue.take_first(90, |_| 0).unwrap_err(), None);
+    }
+
+    #[test]
+    fn events_are_sought_once_when_the_next_delivery_lacks_its_own() {
+        let event = |number: u128| {
+            let mut one = waiting(number, 0);
+            one.delivery.cargo = Cargo::Event(EventId::from(number));
+            one
+        };
+        let mut queue = Queue { order: Order::Free, ..Queue::default() };
+        (1..=6).for_each(|number| queue.push(event(number)));
+        assert_eq!(queue.unread_events(0, 1, 3), [1, 2, 3].map(EventId::from));
+        let stored = stored_event(1);
+        queue.give_events(&HashMap::from([(stored.id.clone(), Arc::clone(&stored))]));
+        assert!(queue.unread_events(0, 1, 3).is_empty(), "the first is at hand");
+        assert_eq!(
+            queue.unread_events(0, 2, 2),
+            [4, 5].map(EventId::from),
+            "more are wanted than are at hand"
+        );
+        let taken = queue.take_ready(0).expect("the first");
+        assert_eq!(taken.event, Some(stored));
+        queue.give_back(taken.clone());
+        assert_eq!(queue.take_ready(0).map(|again| again.delivery.id), Some(taken.delivery.id));
+        assert_eq!(queue.unread_events(0, 1, 3), [6].map(EventId::from), "the others were looked for");
+        assert!(queue.unread_events(-1, 1, 3).is_empty(), "none is due");
+    }
+
+    fn stored_event(number: u128) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            id: EventId::from(number),
+            source: "wechat_api".to_owned(),
+            kind: EventKind::stored("message.text".to_owned()),
+            format: Format::Xml,
+            reader: 1,
+            corp_id: None,
+            user_id: None,
+            external_user_id: None,
+            chat_id: None,
+            accepted_ms: 0,
+            payload: bytes::Bytes::from_static(b"<xml/>"),
+            unopened: None,
+        })
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
-use crate::store::{Engine, SHARDS, StoreError};
+use super::{QueueEvent, Shared};
+use crate::store::{Engine, StoreError};
 
 /// Leases are renewed when a third of their time has passed.
 const RENEWALS_PER_LEASE: i64 = 3;
@@ -43,28 +43,73 @@ async fn turn(shared: &Arc<Shared>, renewed_ms: &mut i64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Renews what is held and takes what is free. Until a renewal succeeds, the old leases run out by themselves.
+/// Renews what is held, gives away what is more than a fair share, and takes of what is free up to it. Until a
+/// renewal succeeds, the old leases run out by themselves.
 async fn keep_leases(shared: &Shared, renewed_ms: &mut i64) -> Result<(), StoreError> {
     let now_ms = shared.clock.steady_ms();
     let lease_ms = shared.settings.lease_ms;
-    if now_ms < renewed_ms.saturating_add(lease_ms / RENEWALS_PER_LEASE) {
+    if now_ms >= renewed_ms.saturating_add(lease_ms / RENEWALS_PER_LEASE) {
+        renew(shared, now_ms).await?;
+        *renewed_ms = now_ms;
+    }
+    let division = shared.store.shares(now_ms).await?;
+    let fair = division.fair();
+    shared.ownership.keep_at_most(fair);
+    give(shared).await?;
+    let wanted = fair.saturating_sub(shared.ownership.kept());
+    if division.free > 0 && wanted > 0 {
+        take(shared, now_ms, wanted).await;
+    }
+    let held = u32::try_from(shared.ownership.kept()).unwrap_or(u32::MAX);
+    metrics::gauge!("wecom_shards_held").set(f64::from(held));
+    Ok(())
+}
+
+async fn renew(shared: &Shared, now_ms: i64) -> Result<(), StoreError> {
+    let lease_ms = shared.settings.lease_ms;
+    shared.store.announce_replica(&shared.owner, now_ms.saturating_add(lease_ms), now_ms).await?;
+    let held = shared.ownership.leased();
+    if held.is_empty() {
         return Ok(());
     }
-    let held = shared.ownership.leased();
-    let mut kept =
-        if held.is_empty() { Vec::new() } else { shared.store.renew_shards(&held, lease_ms, now_ms).await? };
+    let kept = shared.store.renew_shards(&held, lease_ms, now_ms).await?;
     if kept.len() < held.len() {
         tracing::warn!(lost = held.len() - kept.len(), "leases were lost to another replica");
     }
-    let free = usize::try_from(SHARDS).unwrap_or(0).saturating_sub(kept.len());
-    if free > 0 {
-        let taken = shared.store.lease_shards(&shared.owner, lease_ms, now_ms, free).await;
-        match taken {
-            Ok(taken) => kept.extend(taken),
-            Err(error) => tracing::warn!(%error, "no free shards could be taken"),
-        }
-    }
     shared.ownership.hold(kept);
-    *renewed_ms = now_ms;
     Ok(())
+}
+
+/// Gives what others are to have, once nothing of it is on its way.
+async fn give(shared: &Shared) -> Result<(), StoreError> {
+    let given = shared.ownership.ready_to_give();
+    if given.is_empty() {
+        return Ok(());
+    }
+    shared.store.release_shards(&given).await?;
+    let mut held = shared.ownership.leased();
+    held.retain(|shard| !given.contains(shard));
+    tracing::info!(given = given.len(), kept = held.len(), "shards were given to other replicas");
+    shared.ownership.hold(held);
+    Ok(())
+}
+
+async fn take(shared: &Shared, now_ms: i64, wanted: usize) {
+    match shared.store.lease_shards(&shared.owner, shared.settings.lease_ms, now_ms, wanted).await {
+        Ok(taken) if taken.is_empty() => {}
+        Ok(taken) => {
+            tracing::debug!(taken = taken.len(), "shards were taken");
+            let stalled = taken.iter().filter(|shard| shard.stalled).count();
+            if stalled > 0 {
+                tracing::warn!(shards = stalled, "took over what a silent owner has left");
+                shared.observer.tell_queue(QueueEvent::Stalled, stalled);
+            }
+            let mut held = shared.ownership.leased();
+            // A lease of our own that ended and was taken anew has another fence.
+            held.retain(|shard| !taken.iter().any(|fresh| fresh.id == shard.id));
+            held.extend(taken);
+            shared.ownership.hold(held);
+        }
+        Err(error) => tracing::warn!(%error, "no free shards could be taken"),
+    }
 }

@@ -5,20 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::DispatchSettings;
 use super::queue::Order;
 use super::web_target::WebTarget;
+use crate::channel::gate::ChannelGate;
 use crate::channel::wecom_app::App;
-use crate::channel::wecom_robot::{self, Robot};
+use crate::channel::wecom_robot::Robot;
+use crate::domain::allowance::Allowance;
 use crate::domain::outcome::{Outcome, Try};
 use crate::domain::pace::PaceLimit;
 use crate::domain::retry::RetryPolicy;
 use crate::wecom::api::media::{self, MediaKind};
-
-/// Deliveries of one target in memory; the table holds the rest.
-pub(super) const QUEUE_MAX: usize = 256;
-
-/// The same where those to one member must not hold up those to others.
-const MEMBERS_QUEUE_MAX: usize = 2_048;
 
 /// The ways out.
 #[derive(Clone, Debug)]
@@ -44,28 +41,42 @@ pub struct Target {
     pub concurrency: usize,
     /// How fast it may be sent to.
     pub pace: Option<PaceLimit>,
+    /// How fast each member may be sent to; `None`: it has no members.
+    pub members: Option<[PaceLimit; 2]>,
+    /// The corp's accounts, by which the platform limits the people an app reaches in a day; 0: not known.
+    pub accounts: u64,
+    /// Whether it goes on; `None`: no channel.
+    pub gate: Option<Arc<ChannelGate>>,
 }
 
 impl Target {
     /// A group robot under the channel name `id`.
     pub fn robot(id: impl Into<String>, robot: Robot) -> Self {
+        let id = id.into();
         Self {
-            id: id.into(),
+            gate: Some(Arc::new(ChannelGate::new(id.clone()))),
+            id,
             kind: TargetKind::Robot(robot),
             retry: RetryPolicy::default(),
             concurrency: 1,
-            pace: Some(wecom_robot::PACE),
+            pace: Some(Allowance::default().robot()),
+            members: None,
+            accounts: 0,
         }
     }
 
     /// An app under the channel name `id`, with `concurrency` requests at once.
     pub fn app(id: impl Into<String>, app: App, concurrency: usize) -> Self {
+        let id = id.into();
         Self {
-            id: id.into(),
+            gate: Some(Arc::new(ChannelGate::new(id.clone()))),
+            id,
             kind: TargetKind::App(app),
             retry: RetryPolicy::default(),
             concurrency: concurrency.max(1),
             pace: None,
+            members: Some(Allowance::default().member()),
+            accounts: 0,
         }
     }
 
@@ -77,7 +88,26 @@ impl Target {
             retry: RetryPolicy::default(),
             concurrency,
             pace: None,
+            members: None,
+            accounts: 0,
+            gate: None,
         }
+    }
+
+    /// The same where the platform takes this much.
+    #[must_use]
+    pub fn within(self, allowance: &Allowance) -> Self {
+        Self {
+            pace: self.pace.map(|_| allowance.robot()),
+            members: self.members.map(|_| allowance.member()),
+            ..self
+        }
+    }
+
+    /// The same for a corp with so many accounts; 0: nobody knows how many.
+    #[must_use]
+    pub fn of_accounts(self, accounts: u64) -> Self {
+        Self { accounts, ..self }
     }
 
     /// The endpoint behind it, if it is one.
@@ -91,6 +121,21 @@ impl Target {
     /// Whether nothing is to be sent to it for now.
     pub(super) fn is_halted(&self) -> bool {
         self.web_target().is_some_and(|web| web.is_halted())
+    }
+
+    /// When the next may leave as far as its failures tell, steady ms; `i64::MAX`: when the one on its way is back.
+    pub(super) fn ready_at_ms(&self) -> i64 {
+        match (self.web_target(), &self.gate) {
+            (Some(web), _) => web.ready_at_ms(),
+            (None, Some(gate)) => gate.ready_at_ms(),
+            (None, None) => i64::MIN,
+        }
+    }
+
+    /// Its name for people, if it is an endpoint that takes nothing at present.
+    pub(super) fn down(&self) -> Option<String> {
+        let web = self.web_target().filter(|web| web.is_down())?;
+        Some(web.endpoint_id().to_string())
     }
 
     /// What holds up what on the way to it.
@@ -123,12 +168,13 @@ impl Target {
 
     /// Whether each member it sends to has a pace of their own.
     pub(super) fn paces_members(&self) -> bool {
-        matches!(self.kind, TargetKind::App(_))
+        self.members.is_some()
     }
 
     /// How many deliveries memory holds; the table has the rest.
-    pub(super) fn queue_max(&self) -> usize {
-        if self.paces_members() { MEMBERS_QUEUE_MAX } else { QUEUE_MAX }
+    pub(super) fn queue_max(&self, settings: &DispatchSettings) -> usize {
+        // Those to one member must not hold up those to others.
+        if self.paces_members() { settings.app_queue_rows_max } else { settings.queue_rows_max }
     }
 
     /// The longest that one try can take.

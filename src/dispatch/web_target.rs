@@ -3,20 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
-use url::Url;
-
+use super::outlet::{Outlet, Secrets, Sending};
 use crate::domain::balance::{Balance, counts_for};
 use crate::domain::breaker::Breaker;
-use crate::domain::delivery::Delivery;
-use crate::domain::endpoint::{Endpoint, OrderSpec, Strategy};
+use crate::domain::endpoint::{Endpoint, EndpointState, OrderSpec, Strategy};
 use crate::domain::outcome::{Ending, Try};
 use crate::domain::rate::Rate;
 use crate::domain::retry::Schedule;
-use crate::endpoint::http::{WebClient, WebRequest};
+use crate::endpoint::http::WebClient;
 use crate::endpoint::payload::{self, Body, Content};
-use crate::endpoint::signing::{self, Signed, SigningKey};
 use crate::ids::EndpointId;
 use crate::store::StoredEvent;
 
@@ -24,11 +19,8 @@ use crate::store::StoredEvent;
 #[derive(Debug)]
 pub struct WebTarget {
     endpoint: Endpoint,
-    client: WebClient,
-    urls: Vec<Url>,
-    keys: Vec<(SigningKey, Option<i64>)>,
+    outlets: Vec<Outlet>,
     schedule: Schedule,
-    headers: Vec<(HeaderName, HeaderValue)>,
     halted: AtomicBool,
     /// Requests that are not answered yet.
     under_way: AtomicUsize,
@@ -61,34 +53,29 @@ struct Gate {
 }
 
 impl WebTarget {
-    /// The targets of `endpoint`, by their ids. `keys`: the secrets, each with the wall ms until which it signs.
+    /// The targets of `endpoint`, by their ids.
     ///
     /// # Errors
     /// An address that may not be called, with what is wrong.
     pub fn of(
         endpoint: &Endpoint,
-        keys: impl Fn() -> Vec<(SigningKey, Option<i64>)>,
+        secrets: &Secrets,
         client: &WebClient,
     ) -> Result<Vec<(String, Self)>, String> {
         let spec = &endpoint.spec;
-        let mut urls = Vec::with_capacity(spec.targets.len());
-        for target in &spec.targets {
-            urls.push(client.guard().url(&target.url)?);
-        }
+        let mut outlets = Outlet::all(spec, secrets, client)?;
         let weights: Vec<u32> = spec.targets.iter().map(|target| target.weight).collect();
         let ids = endpoint.target_ids();
         let each_its_own = ids.len() > 1;
         let mut out = Vec::with_capacity(ids.len());
-        for (at, id) in ids.into_iter().enumerate() {
-            let urls = if each_its_own { urls.get(at).cloned().into_iter().collect() } else { urls.clone() };
+        for id in ids {
+            let all = outlets.len();
+            let outlets = outlets.drain(..if each_its_own { all.min(1) } else { all }).collect();
             let strategy = if each_its_own { Strategy::All } else { spec.strategy };
             let target = Self {
                 endpoint: endpoint.clone(),
-                client: client.clone(),
-                urls,
-                keys: keys(),
+                outlets,
                 schedule: spec.schedule(),
-                headers: own_headers(&spec.headers),
                 halted: AtomicBool::new(!endpoint.state.sends()),
                 under_way: AtomicUsize::new(0),
                 gate: Mutex::new(Gate {
@@ -120,6 +107,11 @@ impl WebTarget {
     /// Nothing is to be sent any more.
     pub(super) fn halt(&self) {
         self.halted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is left alone because it fails, or was switched off because it said that it is gone.
+    pub(super) fn is_down(&self) -> bool {
+        self.endpoint.state == EndpointState::Disabled || (!self.is_halted() && self.gate().breaker.is_open())
     }
 
     /// The order it wants.
@@ -194,53 +186,16 @@ impl WebTarget {
 
     /// The body of `event`.
     pub(super) fn body(&self, event: &StoredEvent) -> Body {
-        let content = Content {
-            id: event.id.as_str(),
-            kind: event.kind.as_str(),
-            source: &event.source,
-            accepted_ms: event.accepted_ms,
-            format: event.format,
-            corp_id: event.corp_id.as_deref(),
-            user_id: event.user_id.as_deref(),
-            external_user_id: event.external_user_id.as_deref(),
-            chat_id: event.chat_id.as_deref(),
-            plaintext: &event.payload,
-        };
         let spec = &self.endpoint.spec;
-        payload::body(&content, spec.payload, self.endpoint.payload_version, &spec.mask)
+        payload::body(&content(event), spec.payload, self.endpoint.payload_version, &spec.mask)
     }
 
-    /// Sends `body` to the address at `place`.
-    pub(super) async fn post(&self, sending: Sending<'_>) -> Try {
-        let Sending { place, delivery, event, body, tried, now_wall_ms } = sending;
-        let Some(url) = self.urls.get(place) else { return no_address() };
-        let timestamp_s = now_wall_ms.div_euclid(1_000);
-        let (id, kind) = (event.id.as_str(), event.kind.as_str());
-        let signed = Signed { id, kind, timestamp_s, body: &body.bytes };
-        let in_force = |until_ms: &Option<i64>| until_ms.is_none_or(|until_ms| until_ms > now_wall_ms);
-        let keys: Vec<&SigningKey> =
-            self.keys.iter().filter(|(_, until_ms)| in_force(until_ms)).map(|(key, _)| key).collect();
-        let mut headers = self.headers.clone();
-        headers.push((header::CONTENT_TYPE, HeaderValue::from_static(body.content_type)));
-        let mut add = |name: &'static str, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.push((HeaderName::from_static(name), value));
-            }
-        };
-        for (name, value) in signing::headers(self.endpoint.spec.dialect, &keys, &signed) {
-            add(name, &value);
-        }
-        add("x-webhook-event", kind);
-        add("x-webhook-version", &self.endpoint.payload_version.to_string());
-        add("x-webhook-attempt", &tried.to_string());
-        if delivery.run > 0 {
-            add("x-webhook-replay", "true");
-        }
-        let timeout_ms = u64::try_from(self.endpoint.spec.timeout_ms).unwrap_or(0);
-        let request = WebRequest { url: url.clone(), headers, body: Bytes::clone(&body.bytes), timeout_ms };
-        let mut tried = self.client.post(request).await;
-        if self.urls.len() > 1 {
-            tried.error = tried.error.map(|error| format!("{}: {error}", url.host_str().unwrap_or_default()));
+    /// Sends an event to the address at its place.
+    pub(super) async fn send(&self, sending: Sending<'_>) -> Try {
+        let Some(outlet) = self.outlets.get(sending.place) else { return no_address() };
+        let mut tried = outlet.send(&self.endpoint, &sending).await;
+        if self.outlets.len() > 1 {
+            tried.error = tried.error.map(|error| format!("{}: {error}", outlet.host()));
         }
         tried
     }
@@ -251,23 +206,6 @@ impl WebTarget {
     }
 }
 
-/// One request.
-pub(super) struct Sending<'s> {
-    pub(super) place: usize,
-    pub(super) delivery: &'s Delivery,
-    pub(super) event: &'s StoredEvent,
-    pub(super) body: &'s Body,
-    pub(super) tried: usize,
-    pub(super) now_wall_ms: i64,
-}
-
-fn own_headers(headers: &[(String, String)]) -> Vec<(HeaderName, HeaderValue)> {
-    let read = |(name, value): &(String, String)| {
-        Some((HeaderName::try_from(name.as_str()).ok()?, HeaderValue::try_from(value.as_str()).ok()?))
-    };
-    headers.iter().filter_map(read).collect()
-}
-
 fn no_address() -> Try {
     Try {
         outcome: crate::domain::outcome::Outcome::Refused,
@@ -276,5 +214,21 @@ fn no_address() -> Try {
         error: Some("the endpoint has no address".to_owned()),
         answer: None,
         response_code: None,
+    }
+}
+
+/// What a stored event tells others.
+pub fn content(event: &StoredEvent) -> Content<'_> {
+    Content {
+        id: event.id.as_str(),
+        kind: event.kind.as_str(),
+        source: &event.source,
+        accepted_ms: event.accepted_ms,
+        format: event.format,
+        corp_id: event.corp_id.as_deref(),
+        user_id: event.user_id.as_deref(),
+        external_user_id: event.external_user_id.as_deref(),
+        chat_id: event.chat_id.as_deref(),
+        plaintext: &event.payload,
     }
 }

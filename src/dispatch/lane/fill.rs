@@ -23,6 +23,10 @@ const LOOK_AGAIN_MS: i64 = 5_000;
 /// Between two reads of a table that has more than memory holds, where nothing in memory is due.
 const REFILL_MS: i64 = 200;
 
+/// How often the table is searched for what expired, and how much is read at once.
+const EXPIRED_LOOK_MS: i64 = 60_000;
+const EXPIRED_AT_ONCE: usize = 256;
+
 /// Keys of one endpoint in memory, and deliveries of each.
 const KEYS_MAX: usize = 256;
 const OF_KEY_MAX: usize = 16;
@@ -66,7 +70,7 @@ impl Lane {
         let wanted = self.table_has_more || told;
         // What waits for its member must not keep the rest of the table out.
         let has_room = match &self.crowd {
-            Some(_) if self.table_has_more => self.queue.len() < target.queue_max() / 2,
+            Some(_) if self.table_has_more => self.queue.len() < target.queue_max(&self.shared.settings) / 2,
             _ => self.queue.is_empty(),
         };
         // What is due now may stand behind what memory holds for later.
@@ -77,7 +81,34 @@ impl Lane {
             self.refill_after_ms = now_ms.saturating_add(REFILL_MS);
             self.read(target, fence, now_ms).await?;
         }
+        if target.web_target().is_some() {
+            self.read_ahead(now_ms);
+        } else {
+            self.read_expired(now_ms).await?;
+        }
         Ok(())
+    }
+
+    /// Reads what expired where memory does not hold it: behind a long queue, or a channel that halts, it would else be
+    /// told only when its turn comes.
+    async fn read_expired(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        if !self.table_has_more || now_ms < self.expired_after_ms {
+            return Ok(());
+        }
+        let wall_ms = self.shared.clock.wall_ms();
+        let expired = self.shared.store.expired(&self.target_id, wall_ms, EXPIRED_AT_ONCE).await?;
+        let is_all = expired.len() < EXPIRED_AT_ONCE;
+        self.expired_after_ms = now_ms.saturating_add(if is_all { EXPIRED_LOOK_MS } else { REFILL_MS });
+        for waiting in expired.into_iter().filter_map(|row| Waiting::new(row, None)) {
+            self.queue.push(waiting);
+        }
+        Ok(())
+    }
+
+    /// When that is done again after `now_ms`, steady ms.
+    pub(super) fn expired_look_ms(&self, target: &Target, now_ms: i64) -> Option<i64> {
+        let is_due = self.table_has_more && target.web_target().is_none();
+        is_due.then_some(self.expired_after_ms).filter(|at_ms| *at_ms > now_ms)
     }
 
     async fn read(&mut self, target: &Target, fence: Fence, now_ms: i64) -> Result<(), StoreError> {
@@ -122,8 +153,9 @@ impl Lane {
 
     async fn read_table(&mut self, target: &Target, fence: Fence, now_ms: i64) -> Result<(), StoreError> {
         let ahead_ms = now_ms.saturating_add(LOOKAHEAD_MS);
-        let rows = self.shared.store.due(&self.target_id, ahead_ms, target.queue_max()).await?;
-        let is_all = rows.len() < target.queue_max();
+        let rows =
+            self.shared.store.due(&self.target_id, ahead_ms, target.queue_max(&self.shared.settings)).await?;
+        let is_all = rows.len() < target.queue_max(&self.shared.settings);
         let mut messages = match &self.crowd {
             Some(_) => crowd::messages_of(&self.shared.store, &rows, &self.queue).await?,
             None => HashMap::new(),

@@ -3,6 +3,7 @@
 //! All that concerns the order and the speed of one target is decided here, in one memory. The table is read when
 //! the lane is told that there is more than it knows.
 
+mod ahead;
 mod crowd;
 mod fill;
 mod handle;
@@ -12,17 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::Shared;
 use super::attempt::{self, Ended, STORE_RETRY_MS, Then};
 use super::forward;
 use super::queue::{Queue, Waiting};
-use super::target::{QUEUE_MAX, Target};
+use super::target::Target;
+use crate::channel::gate::ChannelGate;
 use crate::domain::pace::{Pace, PaceLimit};
 use crate::ids::DeliveryId;
 use crate::store::Fence;
 
+use ahead::Ahead;
 use crowd::Crowd;
 pub(super) use handle::LaneHandle;
 use handle::Signal;
@@ -45,6 +48,7 @@ pub(super) struct Lane {
     offers: mpsc::Receiver<Waiting>,
     signal: Arc<Signal>,
     queue: Queue,
+    ahead: Ahead,
     pace: Pace,
     /// The pace of each member, where they have one.
     crowd: Option<Crowd>,
@@ -59,18 +63,21 @@ pub(super) struct Lane {
     refill_after_ms: i64,
     /// The last key that was read of an endpoint with an order.
     after_key: Option<String>,
+    /// The table is not searched for what expired before then.
+    expired_after_ms: i64,
 }
 
 impl Lane {
     /// The handle of a new lane, and the lane, whose [`Lane::run`] is to be spawned.
     pub(super) fn new(shared: Arc<Shared>, target_id: String) -> (LaneHandle, Self) {
-        let (handle, offers, signal) = LaneHandle::new(QUEUE_MAX);
+        let (handle, offers, signal) = LaneHandle::new(shared.settings.queue_rows_max);
         let lane = Self {
             shared,
             target_id,
             offers,
             signal,
             queue: Queue::default(),
+            ahead: Ahead::default(),
             pace: Pace::new(NO_LIMIT, Vec::new()),
             crowd: None,
             fence: None,
@@ -80,6 +87,7 @@ impl Lane {
             look_after_ms: i64::MIN,
             refill_after_ms: i64::MIN,
             after_key: None,
+            expired_after_ms: i64::MIN,
         };
         (handle, lane)
     }
@@ -111,11 +119,14 @@ impl Lane {
             while self.offers.try_recv().is_ok() {}
             return None;
         };
+        if self.crowd.as_ref().is_some_and(|crowd| !crowd.is_of(target.accounts)) {
+            self.fence = None; // The configuration was changed: the windows are made anew.
+        }
         if let Err(error) = self.fill(&target, fence, now_ms).await {
             tracing::warn!(target = self.target_id, %error, "the deliveries of a target cannot be read");
             return Some(now_ms.saturating_add(STORE_RETRY_MS));
         }
-        let expires_ms = self.expire(fence);
+        let expires_ms = self.expire(fence).into_iter().chain(self.expired_look_ms(&target, now_ms)).min();
         let ready_ms = self.begin(&target, fence, now_ms);
         let refill_ms = self.table_has_more.then_some(self.refill_after_ms);
         let refill_ms = refill_ms.filter(|at_ms| target.web_target().is_some() && *at_ms > now_ms);
@@ -127,11 +138,21 @@ impl Lane {
         let wall_ms = self.shared.clock.wall_ms();
         while let Some(waiting) = self.queue.take_expired(wall_ms) {
             let id = waiting.delivery.id.clone();
-            let task = self.under_way.spawn(attempt::expire(Arc::clone(&self.shared), waiting, fence));
+            let task = self.spawn(fence, attempt::expire(Arc::clone(&self.shared), waiting, fence));
             self.tasks.insert(task.id(), (id, false));
         }
         let in_ms = self.queue.expires_at()?.saturating_sub(wall_ms);
         Some(self.shared.clock.steady_ms().saturating_add(in_ms))
+    }
+
+    /// Begins `task`; the shard is not given away until it is over.
+    fn spawn(&mut self, fence: Fence, task: impl Future<Output = Ended> + Send + 'static) -> AbortHandle {
+        let under_way = self.shared.ownership.begin(fence);
+        self.under_way.spawn(async move {
+            let ended = task.await;
+            drop(under_way);
+            ended
+        })
     }
 
     /// Sends what is ready; when the next will be, steady ms.
@@ -151,7 +172,7 @@ impl Lane {
             if is_full {
                 return None;
             }
-            let gate_ms = target.web_target().map_or(i64::MIN, |web| web.ready_at_ms());
+            let gate_ms = target.ready_at_ms();
             if gate_ms == i64::MAX {
                 return None; // A probe is on its way.
             }
@@ -159,18 +180,22 @@ impl Lane {
                 Ok(waiting) => waiting,
                 Err(look_at_ms) => return look_at_ms,
             };
+            if waiting.is_sought && waiting.event.is_none() && self.ahead.is_reading() {
+                self.queue.give_back(waiting);
+                return None; // What it carries is being read.
+            }
             let id = waiting.delivery.id.clone();
             self.pace.begin();
             if let Some(crowd) = &mut self.crowd {
-                crowd.begin(&id, waiting.audience.clone());
+                crowd.begin(&id, waiting.audience.clone(), self.shared.clock.wall_ms());
             }
             let (shared, target) = (Arc::clone(&self.shared), Arc::clone(target));
-            let task = match target.web_target().cloned() {
-                Some(web) => {
-                    let under_way = web.begin(shared.clock.steady_us());
-                    self.under_way.spawn(forward::send(shared, target, under_way, waiting, fence))
-                }
-                None => self.under_way.spawn(attempt::send(shared, target, waiting, fence)),
+            let task = if let Some(web) = target.web_target().cloned() {
+                let under_way = web.begin(shared.clock.steady_us());
+                self.spawn(fence, forward::send(shared, target, under_way, waiting, fence))
+            } else {
+                let passage = target.gate.as_ref().map(ChannelGate::pass);
+                self.spawn(fence, attempt::send(shared, target, passage, waiting, fence))
             };
             self.tasks.insert(task.id(), (id, true));
         }
@@ -191,7 +216,8 @@ impl Lane {
         if paced_ms > now_ms {
             return Err(known(paced_ms));
         }
-        let taken = self.queue.take_first(now_ms, |audience| crowd.ready_at(audience, now_ms));
+        let wall_ms = self.shared.clock.wall_ms();
+        let taken = self.queue.take_first(now_ms, |audience| crowd.ready_at(audience, now_ms, wall_ms));
         taken.map_err(|at_ms| at_ms.and_then(known))
     }
 
@@ -202,7 +228,14 @@ impl Lane {
             .clamp(0, SLEEP_MS_MAX);
         let sleep = Duration::from_millis(u64::try_from(sleep_ms).unwrap_or(0));
         tokio::select! {
-            Some(ended) = self.under_way.join_next_with_id() => self.landed(ended),
+            Some(ended) = self.under_way.join_next_with_id() => {
+                self.landed(ended);
+                // Those that were recorded together end together.
+                while let Some(ended) = self.under_way.try_join_next_with_id() {
+                    self.landed(ended);
+                }
+            }
+            read = self.ahead.end() => self.have_read(read),
             Some(offered) = self.offers.recv(), if !stopping => self.take_offer(offered),
             () = self.signal.rung() => {}
             () = self.shared.stop.cancelled(), if !stopping => {}
@@ -222,7 +255,8 @@ impl Lane {
         self.queue.landed(&id);
         if is_sending && let Some(crowd) = &mut self.crowd {
             let now_ms = self.shared.clock.steady_ms();
-            crowd.end(&id, ended.as_ref().map_or(Some(now_ms), |ended| ended.answered_ms));
+            let at_ms = ended.as_ref().map_or(Some(now_ms), |ended| ended.answered_ms);
+            crowd.end(&id, at_ms, ended.as_ref().is_none_or(|ended| ended.perhaps_taken));
         }
         match (is_sending, ended.as_ref().map(|ended| ended.answered_ms)) {
             (false, _) => {}
