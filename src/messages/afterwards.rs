@@ -181,7 +181,7 @@ fn done(tried: Try) -> Result<(), ActError> {
     match tried.outcome {
         Outcome::Accepted { .. } => Ok(()),
         Outcome::Lost => Err(ActError::Unsure(text)),
-        Outcome::Refused | Outcome::Retry { .. } | Outcome::Wait { .. } => {
+        Outcome::Refused | Outcome::Retry { .. } | Outcome::Wait { .. } | Outcome::Halt { .. } => {
             Err(ActError::Refused { code: tried.errcode, text })
         }
     }

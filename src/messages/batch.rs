@@ -2,21 +2,17 @@
 
 use serde_json::Value;
 
+use super::limits::SendLimits;
 use super::request::wrong;
 use super::{Accepted, Caller, Messages, SendError};
-
-/// Most messages in a batch.
-pub const BATCH_MESSAGES_MAX: usize = 1_000;
-
-/// Most recipients named in a batch, over all its messages.
-pub const BATCH_RECIPIENTS_MAX: usize = 10_000;
 
 impl Messages {
     /// Accepts all of `requests`, each as [`Messages::send`] takes it and perhaps with an `idempotency_key`; the answers
     /// stand in the same order.
     pub async fn send_all(&self, requests: Vec<Value>, caller: &Caller) -> Result<Vec<Accepted>, SendError> {
-        if requests.is_empty() || requests.len() > BATCH_MESSAGES_MAX {
-            let allowed = format!("1 to {BATCH_MESSAGES_MAX} messages");
+        let SendLimits { batch_messages_max, batch_recipients_max, .. } = self.limits;
+        if requests.is_empty() || requests.len() > batch_messages_max {
+            let allowed = format!("1 to {batch_messages_max} messages");
             return Err(wrong("messages", allowed, format!("{} messages", requests.len())).into());
         }
         let mut new = Vec::with_capacity(requests.len());
@@ -33,8 +29,8 @@ impl Messages {
             let one = self.prepare(request, caller, key.as_deref()).map_err(of_batch)?;
             self.check_file(&one.message).await.map_err(of_batch)?;
             recipients += one.message.recipients.len();
-            if recipients > BATCH_RECIPIENTS_MAX {
-                let allowed = format!("at most {BATCH_RECIPIENTS_MAX} recipients in all");
+            if recipients > batch_recipients_max {
+                let allowed = format!("at most {batch_recipients_max} recipients in all");
                 return Err(wrong("messages", allowed, "more").into());
             }
             new.push(one);

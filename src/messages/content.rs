@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::SendChannel;
 use super::request::{Options, wrong};
+use super::{SendChannel, SendLimits};
 use crate::channel::wecom_app::App;
-use crate::domain::long_text::{LongText, PARTS_MAX, split, truncate};
+use crate::domain::long_text::{LongText, split, truncate};
 use crate::domain::message::SendPolicy;
 use crate::wecom::api::app::{AppMessage, AppMessageKind, DUPLICATE_CHECK_S_MAX, duplicate_check_s};
 use crate::wecom::api::field::FieldError;
@@ -33,12 +33,12 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     channel: &SendChannel,
     content: Map<String, Value>,
-    options: &Options,
+    (options, limits): (&Options, &SendLimits),
     unique: &str,
 ) -> Result<Prepared, FieldError> {
     match channel {
-        SendChannel::App(app) => for_app(app, content, options, unique),
-        _ => for_robot(content, options),
+        SendChannel::App(app) => for_app(app, content, (options, limits), unique),
+        _ => for_robot(content, options, limits),
     }
 }
 
@@ -57,12 +57,16 @@ pub(super) fn expand(content: &mut Map<String, Value>) {
     }
 }
 
-fn for_robot(content: Map<String, Value>, options: &Options) -> Result<Prepared, FieldError> {
+fn for_robot(
+    content: Map<String, Value>,
+    options: &Options,
+    limits: &SendLimits,
+) -> Result<Prepared, FieldError> {
     let word = content.get("msgtype").and_then(Value::as_str).unwrap_or_default();
     let bytes_max = RobotMessageKind::parse(word).and_then(RobotMessageKind::content_bytes_max);
     let mut bodies = Vec::new();
     let mut message_type = "";
-    for part in parts(content, bytes_max, options.long_text)? {
+    for part in parts(content, bytes_max, options.long_text, limits)? {
         let message = RobotMessage::parse(&Value::Object(part))?;
         message_type = message.kind().as_str();
         bodies.push(message.to_body());
@@ -79,7 +83,7 @@ fn for_robot(content: Map<String, Value>, options: &Options) -> Result<Prepared,
 fn for_app(
     app: &App,
     mut content: Map<String, Value>,
-    options: &Options,
+    (options, limits): (&Options, &SendLimits),
     unique: &str,
 ) -> Result<Prepared, FieldError> {
     let recipients = Recipients::take(&mut content)?;
@@ -89,7 +93,8 @@ fn for_app(
     let bytes_max = AppMessageKind::parse(word).and_then(AppMessageKind::content_bytes_max);
     let mut bodies = Vec::new();
     let mut message_type = "";
-    for (at, mut part) in parts(content, bytes_max, options.long_text)?.into_iter().enumerate() {
+    let parts = parts(content, bytes_max, options.long_text, limits)?;
+    for (at, mut part) in parts.into_iter().enumerate() {
         if recipients.chat.is_none() {
             ask_for_duplicate_check(&mut part, unique, at);
         }
@@ -155,6 +160,7 @@ fn parts(
     mut content: Map<String, Value>,
     bytes_max: Option<usize>,
     policy: LongText,
+    limits: &SendLimits,
 ) -> Result<Vec<Map<String, Value>>, FieldError> {
     let word = content.get("msgtype").and_then(Value::as_str).unwrap_or_default().to_owned();
     let text = content.get(&word).and_then(|inner| inner.get("content")).and_then(Value::as_str);
@@ -174,8 +180,9 @@ fn parts(
         return Ok(vec![content]);
     }
     let texts = split(&text, bytes_max);
-    if texts.len() > PARTS_MAX {
-        let allowed = format!("at most {PARTS_MAX} parts of {bytes_max} bytes");
+    let parts_max = limits.text_parts_max;
+    if texts.len() > parts_max {
+        let allowed = format!("at most {parts_max} parts of {bytes_max} bytes");
         return Err(wrong(&format!("{word}.content"), allowed, format!("{} parts", texts.len())));
     }
     let mut parts = Vec::with_capacity(texts.len());
@@ -204,7 +211,7 @@ mod tests {
     fn robot(content: &Value, long_text: LongText) -> Result<Prepared, FieldError> {
         let mut content = content.as_object().unwrap().clone();
         expand(&mut content);
-        for_robot(content, &options(long_text))
+        for_robot(content, &options(long_text), &SendLimits::default())
     }
 
     #[test]
@@ -231,7 +238,8 @@ mod tests {
             parts[0]["text"]["mentioned_list"].is_array() && parts[1]["text"]["mentioned_list"].is_null()
         );
         assert_eq!(robot(&long, LongText::Truncate).unwrap().body.lines().count(), 1);
-        let endless = json!({"text": "x".repeat(2_048 * PARTS_MAX + 1)});
+        assert!(robot(&json!({"text": "x".repeat(2_048 * 50)}), LongText::Split).is_ok());
+        let endless = json!({"text": "x".repeat(2_048 * 50 + 1)});
         assert_eq!(robot(&endless, LongText::Split).unwrap_err().actual, "51 parts");
     }
 

@@ -7,8 +7,10 @@ mod afterwards;
 mod batch;
 mod content;
 mod files;
+mod limits;
 mod links;
 mod request;
+mod respond;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::channel::response_url::Responder;
 use crate::channel::wecom_app::App;
 use crate::channel::wecom_robot::Robot;
 use crate::clock::Clock;
@@ -31,12 +34,12 @@ use crate::store::{AddedMessage, NewMessage, Store, StoreError};
 use crate::wecom::api::field::FieldError;
 
 pub use afterwards::{ActError, CardChange};
-pub use batch::{BATCH_MESSAGES_MAX, BATCH_RECIPIENTS_MAX};
 use content::Prepared;
 pub use files::NewFile;
+pub use limits::SendLimits;
 pub use links::LinkMaker;
+pub use request::PRIORITY_MAX;
 use request::{Options, Request, wrong};
-pub use request::{PRIORITY_MAX, SEND_AT_AHEAD_MS_MAX};
 
 /// Longest `Idempotency-Key`, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -108,6 +111,8 @@ pub struct Messages {
     news: mpsc::Sender<Vec<String>>,
     channels: Arc<ArcSwap<HashMap<String, SendChannel>>>,
     links: Option<LinkMaker>,
+    responder: Option<Responder>,
+    limits: SendLimits,
 }
 
 impl Messages {
@@ -128,6 +133,8 @@ impl Messages {
             news,
             channels: Arc::new(ArcSwap::from_pointee(channels)),
             links: None,
+            responder: None,
+            limits: SendLimits::default(),
         }
     }
 
@@ -135,6 +142,18 @@ impl Messages {
     #[must_use]
     pub fn with_links(self, links: LinkMaker) -> Self {
         Self { links: Some(links), ..self }
+    }
+
+    /// The same, answering callbacks of smart robots.
+    #[must_use]
+    pub fn with_responder(self, responder: Responder) -> Self {
+        Self { responder: Some(responder), ..self }
+    }
+
+    /// The same with other bounds of requests.
+    #[must_use]
+    pub fn with_limits(self, limits: SendLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Exchanges the channels.
@@ -192,7 +211,7 @@ impl Messages {
         idempotency_key: Option<&str>,
     ) -> Result<NewMessage, SendError> {
         let wall_ms = self.clock.wall_ms();
-        let Request { channel, options, mut content } = Request::parse(request, wall_ms)?;
+        let Request { channel, options, mut content } = Request::parse(request, wall_ms, &self.limits)?;
         let found = self.channel(&channel, caller)?;
         let id: MessageId = self.ids.make();
         let idempotency_key = scoped_key(caller, idempotency_key)?;
@@ -200,13 +219,14 @@ impl Messages {
         content::expand(&mut content);
         let made = if options.track_links { self.tracked(&mut content)? } else { Vec::new() };
         let Prepared { message_type, body, recipients, policy, references } =
-            content::prepare(&found, content, &options, &unique)?;
+            content::prepare(&found, content, (&options, &self.limits), &unique)?;
         let links = links::rows(made, &id, &recipients);
         let message = Message {
             id,
             channel,
             message_type: message_type.to_owned(),
             body,
+            unopened: None,
             recipients,
             policy,
             idempotency_key,
@@ -301,6 +321,7 @@ impl Messages {
                 && links::without_chance(&found.body) == links::without_chance(&asked.body)
         };
         match found {
+            Some(Message { unopened: Some(why), .. }) => Err(SendError::Store(why.into())),
             Some(found) if is_same(&found) => Ok(Accepted { id, repeated: true }),
             _ => Err(SendError::KeyReused),
         }

@@ -5,13 +5,11 @@ use serde_json::{Map, Value};
 use crate::clock::parse_time_ms;
 use crate::domain::long_text::LongText;
 use crate::domain::message::SendPolicy;
+use crate::messages::SendLimits;
 use crate::wecom::api::field::FieldError;
 
 /// Highest and, negated, lowest `priority`.
 pub const PRIORITY_MAX: i64 = 9;
-
-/// How far ahead `send_at` may be.
-pub const SEND_AT_AHEAD_MS_MAX: i64 = 90 * 86_400_000;
 
 /// A request taken apart.
 pub(super) struct Request {
@@ -37,7 +35,7 @@ pub(super) struct Options {
 }
 
 impl Request {
-    pub(super) fn parse(request: Value, now_ms: i64) -> Result<Self, FieldError> {
+    pub(super) fn parse(request: Value, now_ms: i64, limits: &SendLimits) -> Result<Self, FieldError> {
         let Value::Object(mut content) = request else {
             return Err(wrong("", "an object", "something else"));
         };
@@ -45,13 +43,13 @@ impl Request {
             Some(Value::String(name)) if !name.is_empty() => name,
             other => return Err(wrong("channel", "a channel's name", shown(other.as_ref()))),
         };
-        let options = Options::take(&mut content, now_ms)?;
+        let options = Options::take(&mut content, now_ms, limits)?;
         Ok(Self { channel, options, content })
     }
 }
 
 impl Options {
-    fn take(content: &mut Map<String, Value>, now_ms: i64) -> Result<Self, FieldError> {
+    fn take(content: &mut Map<String, Value>, now_ms: i64, limits: &SendLimits) -> Result<Self, FieldError> {
         let policy = match content.remove("policy") {
             None => None,
             Some(given) => Some(
@@ -83,8 +81,10 @@ impl Options {
                 })?,
         };
         let send_ms = take_time(content, "send_at")?;
-        if send_ms.is_some_and(|at_ms| at_ms > now_ms.saturating_add(SEND_AT_AHEAD_MS_MAX)) {
-            return Err(wrong("send_at", "at most 90 days ahead", "later"));
+        let ahead_ms_max = limits.send_ahead_ms_max;
+        if send_ms.is_some_and(|at_ms| at_ms > now_ms.saturating_add(ahead_ms_max)) {
+            let allowed = format!("at most {} s ahead", ahead_ms_max / 1_000);
+            return Err(wrong("send_at", allowed, "later"));
         }
         let expires_ms = take_time(content, "expires_at")?;
         let leaves_ms = send_ms.unwrap_or(now_ms).max(now_ms);
@@ -124,7 +124,8 @@ mod tests {
     const NOW_MS: i64 = 1_700_000_000_000;
 
     fn field(request: Value) -> String {
-        Request::parse(request, NOW_MS).map_or_else(|error| error.field, |_| String::new())
+        Request::parse(request, NOW_MS, &SendLimits::default())
+            .map_or_else(|error| error.field, |_| String::new())
     }
 
     #[test]
@@ -134,7 +135,8 @@ mod tests {
             "priority": 9, "policy": "at_least_once", "send_at": "2023-11-14T22:13:25Z", "expires_at": 1_700_000_010,
             "long_text": "split", "track_links": true,
         });
-        let Request { channel, options, content } = Request::parse(request, NOW_MS).unwrap();
+        let Request { channel, options, content } =
+            Request::parse(request, NOW_MS, &SendLimits::default()).unwrap();
         assert_eq!(channel, "wechat_bot");
         assert_eq!(
             options,
@@ -168,8 +170,11 @@ mod tests {
         }
         assert_eq!(field(with("priority", json!(1.5))), "priority");
         assert_eq!(field(with("send_at", json!("soon"))), "send_at");
-        assert_eq!(field(with("send_at", json!(NOW_MS + SEND_AT_AHEAD_MS_MAX))), "");
-        assert_eq!(field(with("send_at", json!(NOW_MS + SEND_AT_AHEAD_MS_MAX + 1))), "send_at");
+        assert_eq!(field(with("send_at", json!(NOW_MS + SendLimits::default().send_ahead_ms_max))), "");
+        assert_eq!(
+            field(with("send_at", json!(NOW_MS + SendLimits::default().send_ahead_ms_max + 1))),
+            "send_at"
+        );
         assert_eq!(field(with("expires_at", json!(NOW_MS))), "expires_at");
         assert_eq!(field(with("expires_at", json!(NOW_MS + 1))), "");
         let before_it_leaves = json!({"channel": "a", "send_at": NOW_MS + 10, "expires_at": NOW_MS + 10});
