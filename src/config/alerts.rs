@@ -36,6 +36,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> AlertSettings {
         robots,
         look_every_ms: section.number("look_every_ms", 10..=3_600_000, of.look_every_ms),
         repeat_after_ms: section.number("repeat_after_ms", 1_000..=604_800_000, of.repeat_after_ms),
+        waiting_max: section.number("waiting_max", 1..=1_000, of.waiting_max),
+        tries_max: section.number("tries_max", 1..=100_000, of.tries_max),
     }
 }
 

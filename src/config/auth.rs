@@ -12,7 +12,7 @@ use crate::store::Role;
 pub struct AuthConfig {
     /// Keys of the management API: a key with every right, or `NAME:ROLE:KEY`.
     pub api_keys: Vec<Secret>,
-    /// Seals endpoint secrets and payloads at rest; empty if none.
+    /// Seals the secrets of endpoints; empty if none.
     pub master_key: Secret,
     /// Client addresses that may call the management API; empty allows all.
     pub allow: Vec<IpNet>,

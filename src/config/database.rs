@@ -21,6 +21,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> StoreSettings {
             TIMEOUT_MS,
             defaults.statement_timeout_ms,
         ),
+        seals: defaults.seals,
         may_be_away: false,
     }
 }
@@ -66,8 +67,37 @@ fn from_mysql_variables(section: &mut Section<'_, '_>, place: &Place) -> Option<
     let colon = if password.is_empty() { "" } else { ":" };
     let (user, password, database) =
         (percent_encoded(user), percent_encoded(password), percent_encoded(database));
-    Some(format!("mysql://{user}{colon}{password}@{host}:{port}/{database}"))
+    let tls = from_tls_variables(section, place);
+    Some(format!("mysql://{user}{colon}{password}@{host}:{port}/{database}{tls}"))
 }
+
+/// How the `MYSQL_SSL_*` variables want the connection to be encrypted, as the address says it. An authority is
+/// there to be asked: with one, certificates are checked unless another mode is named.
+fn from_tls_variables(section: &mut Section<'_, '_>, place: &Place) -> String {
+    let environment = section.reading.environment;
+    let authority = environment.get("MYSQL_SSL_CA");
+    let mode = environment.get("MYSQL_SSL_MODE").or(authority.map(|_| "VERIFY_CA"));
+    if mode.is_some_and(|mode| !SSL_MODES.contains(&mode)) {
+        let what = format!("variable MYSQL_SSL_MODE should be one of {}", SSL_MODES.join(", "));
+        section.wrong("url", place.clone(), what);
+    }
+    let mut query = String::new();
+    for (option, value) in [
+        ("ssl-mode", mode),
+        ("ssl-ca", authority),
+        ("ssl-cert", environment.get("MYSQL_SSL_CERT")),
+        ("ssl-key", environment.get("MYSQL_SSL_KEY")),
+    ] {
+        if let Some(value) = value {
+            query.push(if query.is_empty() { '?' } else { '&' });
+            query.extend([option, "=", &percent_encoded(value)]);
+        }
+    }
+    query
+}
+
+/// What MySQL's own clients call them.
+const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
 
 /// Writes everything but letters, digits and `-._~` as `%XX`, so that any password can stand in an address.
 pub(super) fn percent_encoded(text: &str) -> String {

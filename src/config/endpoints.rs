@@ -1,14 +1,15 @@
 //! `endpoints:` — business systems that get events. Each entry is what the API takes, with a name of its own.
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::Config;
-use super::document::{Node, Value};
+use super::document::Value;
 use super::problem::Place;
 use super::section::Section;
-use crate::domain::endpoint::{EndpointSpec, SpecError, is_word};
+use crate::domain::endpoint::{EndpointSpec, SpecError, is_word, payload_version};
 use crate::endpoint::guard::{Guard, GuardRules};
 use crate::endpoint::signing::SigningKey;
+use crate::endpoint::stream::is_built_in;
 use crate::secret::Secret;
 use crate::vault::MASTER_KEY_CHARS_MIN;
 
@@ -21,14 +22,18 @@ pub struct EndpointConfig {
     pub secrets: Vec<Secret>,
     /// Whether it gets events.
     pub active: bool,
+    /// The form of its payloads, if one is asked for.
+    pub version: Option<i64>,
     place: Place,
 }
 
 const KEY: &str = "endpoints";
 
 /// Fields whose values are numbers or yes and no.
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 11] = [
+    "version",
     "weight",
+    "max_length",
     "timeout_ms",
     "concurrency",
     "rate_per_s",
@@ -39,11 +44,19 @@ const NUMBERS: [&str; 9] = [
     "above",
 ];
 
-/// Reads the list.
-pub(super) fn read(section: &mut Section<'_, '_>) -> Vec<EndpointConfig> {
+impl EndpointConfig {
+    /// An endpoint that another section asks for.
+    pub(super) fn new(spec: EndpointSpec, secrets: Vec<Secret>, place: Place) -> Self {
+        Self { spec, secrets, active: true, version: None, place }
+    }
+}
+
+/// Reads the list; `archive` is in it beforehand.
+pub(super) fn read(section: &mut Section<'_, '_>, archive: Option<EndpointConfig>) -> Vec<EndpointConfig> {
+    let mut endpoints: Vec<EndpointConfig> = archive.into_iter().collect();
     let Some(node) = section.node(KEY) else {
         section.note_plain(KEY, "[]".to_owned(), None);
-        return Vec::new();
+        return endpoints;
     };
     let items = match node.value {
         Value::Null => Vec::new(),
@@ -53,10 +66,10 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Vec<EndpointConfig> {
             return Vec::new();
         }
     };
-    let mut endpoints: Vec<EndpointConfig> = Vec::new();
     for (at, item) in items.into_iter().enumerate() {
         let place = item.place.clone();
-        let json = to_json(section, item, false);
+        let typed = |key: &str| NUMBERS.contains(&key) || ["at_least", "below", "at_most"].contains(&key);
+        let json = section.json(KEY, item, &typed);
         match endpoint(json, place.clone()) {
             Ok(one) if endpoints.iter().any(|other| other.spec.name == one.spec.name) => {
                 section.wrong(&format!("{KEY}[{at}].name"), place, "stands in the list twice".to_owned());
@@ -74,14 +87,19 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Vec<EndpointConfig> {
 pub(super) fn check(section: &mut Section<'_, '_>, config: &Config) {
     let guard = Guard::new(config.guard_rules());
     for endpoint in &config.endpoints {
+        if let Err(why) = is_built_in(&endpoint.spec.kind) {
+            let path = format!("{KEY}.{}.kind", endpoint.spec.name);
+            section.wrong(&path, endpoint.place.clone(), why);
+        }
         for (at, target) in endpoint.spec.targets.iter().enumerate() {
-            if let Err(why) = guard.url(&target.url) {
+            if let Err(why) = guard.check_address(&endpoint.spec.kind, &target.url) {
                 let path = format!("{KEY}.{}.targets[{at}].url", endpoint.spec.name);
                 section.wrong(&path, endpoint.place.clone(), why);
             }
         }
     }
     if let Some(first) = config.endpoints.first()
+        && config.endpoints.iter().any(|endpoint| !endpoint.secrets.is_empty())
         && !config.can_seal()
     {
         let what = format!(
@@ -124,44 +142,24 @@ fn endpoint(json: Json, place: Place) -> Result<EndpointConfig, SpecError> {
         Some(Json::Bool(flag)) => flag,
         Some(_) => return Err(SpecError::new("active", "should be true or false")),
     };
+    let (newest, before) = (fields.remove("secret"), fields.remove("previous_secret"));
+    let asked = fields.remove("version");
+    let spec = EndpointSpec::parse(&Json::Object(fields))?;
+    let version = asked.map(|asked| payload_version(Some(&asked), &spec)).transpose()?;
+    let is_http = spec.kind.is_http();
     let mut secrets = Vec::new();
-    for (field, is_needed) in [("secret", true), ("previous_secret", false)] {
-        match fields.remove(field) {
+    for (field, value, is_needed) in [("secret", newest, is_http), ("previous_secret", before, false)] {
+        match value {
             Some(Json::String(text)) if !text.is_empty() => {
                 let secret = Secret::new(text);
-                SigningKey::parse(&secret).map_err(|why| SpecError::new(field, why))?;
+                if is_http {
+                    SigningKey::parse(&secret).map_err(|why| SpecError::new(field, why))?;
+                }
                 secrets.push(secret);
             }
             _ if is_needed => return Err(SpecError::new(field, "is missing")),
             _ => {}
         }
     }
-    let spec = EndpointSpec::parse(&Json::Object(fields))?;
-    Ok(EndpointConfig { spec, secrets, active, place })
-}
-
-/// The node as JSON, with variables replaced; `typed`: numbers and yes and no are read as such.
-fn to_json(section: &mut Section<'_, '_>, node: Node, typed: bool) -> Json {
-    match node.value {
-        Value::Null => Json::Null,
-        Value::Text(text) => {
-            let text = section.expanded(KEY, text, node.place);
-            match text.as_str() {
-                "true" if typed => Json::Bool(true),
-                "false" if typed => Json::Bool(false),
-                number if typed => number.parse::<i64>().map_or_else(|_| Json::from(number), Json::from),
-                _ => Json::String(text),
-            }
-        }
-        Value::List(items) => items.into_iter().map(|item| to_json(section, item, typed)).collect(),
-        Value::Map(entries) => {
-            let typed = |key: &str| NUMBERS.contains(&key) || ["at_least", "below", "at_most"].contains(&key);
-            let mut map = Map::new();
-            for entry in entries {
-                let value = to_json(section, entry.node, typed(&entry.key));
-                map.insert(entry.key, value);
-            }
-            Json::Object(map)
-        }
-    }
+    Ok(EndpointConfig { spec, secrets, active, version, place })
 }

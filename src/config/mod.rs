@@ -9,11 +9,13 @@ mod auth;
 mod channels;
 mod database;
 mod document;
+mod encryption;
 mod endpoints;
 mod environment;
 mod file;
 mod limits;
 mod logging;
+mod mongodb;
 mod outbound;
 mod problem;
 mod redis;
@@ -29,8 +31,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use auth::AuthConfig;
-pub use channels::{AppConfig, ChannelConfig, ChannelKindConfig, RobotConfig};
+pub use channels::{
+    AppConfig, AskConfig, ChannelConfig, ChannelKindConfig, RULES_MAX, RepliesConfig, RobotConfig,
+    ShadowConfig,
+};
 pub use database::without_password;
+pub use encryption::EncryptionConfig;
 pub use endpoints::EndpointConfig;
 pub use environment::Environment;
 pub use file::ConfigFile;
@@ -38,12 +44,13 @@ pub use limits::LimitsConfig;
 pub use logging::{LogFileConfig, LogFormat, LogLevel, LogLevels, LoggingConfig};
 pub use outbound::OutboundConfig;
 pub use problem::{Place, Problem, Problems};
-pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use service::{Deployment, ServiceConfig};
 pub use setting::{Origin, Setting};
 pub use webhook::{PlatformAddressesConfig, WebhookConfig};
 
+use crate::endpoint::guard::Guard;
+use crate::ephemeral::RedisSettings;
 use crate::source::Sources;
 use crate::spool::SpoolSettings;
 use crate::store::StoreSettings;
@@ -60,9 +67,11 @@ pub struct Config {
     /// Where the facts are kept.
     pub database: StoreSettings,
     /// Where short-lived state is shared.
-    pub redis: RedisConfig,
+    pub redis: RedisSettings,
     /// Who may ask and manage.
     pub auth: AuthConfig,
+    /// What seals rows.
+    pub encryption: EncryptionConfig,
     /// Apps and robots, in the order of the file.
     pub channels: Vec<ChannelConfig>,
     /// Every bound.
@@ -127,6 +136,7 @@ pub fn parse(file: &Arc<str>, text: &str, environment: &Environment) -> Result<C
 }
 
 fn sections(root: &mut Section<'_, '_>) -> Config {
+    let archive = root.section("mongodb", mongodb::read);
     let config = Config {
         service: root.section("service", service::read),
         webhook: root.section("webhook", webhook::read),
@@ -134,31 +144,20 @@ fn sections(root: &mut Section<'_, '_>) -> Config {
         spool: root.section("spool", spool::read),
         redis: root.section("redis", redis::read),
         auth: root.section("auth", auth::read),
+        encryption: root.section("encryption", encryption::read),
         channels: channels::read(root),
         limits: root.section("limits", limits::read),
         logging: root.section("logging", logging::read),
         retention: root.section("retention", retention::read),
         alerts: root.section("alerts", alerts::read),
         outbound: root.section("outbound", outbound::read),
-        endpoints: endpoints::read(root),
+        endpoints: endpoints::read(root, archive),
         warnings: Vec::new(),
         settings: Vec::new(),
     };
     endpoints::check(root, &config);
-    warn_of_unused(root, &config);
+    channels::check(root, &config.channels, &Guard::new(config.guard_rules()));
     config
-}
-
-/// Says what is configured but not used by this version.
-fn warn_of_unused(root: &mut Section<'_, '_>, config: &Config) {
-    if config.redis.url.is_some() {
-        root.warn("Redis is configured, but this version keeps short-lived state in the process".to_owned());
-    }
-    if root.reading.environment.get("MONGODB_HOST").is_some() {
-        root.warn(
-            "MONGODB_HOST is set, but this build archives nothing there: the database is the log".to_owned(),
-        );
-    }
 }
 
 /// Whether `text` is an address of the web.

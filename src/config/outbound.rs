@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::section::Section;
-use crate::domain::endpoint::is_word;
+use crate::domain::endpoint::{ENDPOINTS_MAX, is_word};
 use crate::endpoint::http::WebSettings;
 
 /// The way out to business systems.
@@ -17,6 +17,8 @@ pub struct OutboundConfig {
     pub hosts: Vec<String>,
     /// Limits, and the proxy.
     pub web: WebSettings,
+    /// Most endpoints, of the file and of the API together.
+    pub endpoints_max: usize,
 }
 
 pub(super) fn read(section: &mut Section<'_, '_>) -> OutboundConfig {
@@ -39,7 +41,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> OutboundConfig {
         proxy,
         extra_roots,
     };
-    OutboundConfig { networks, hosts, web }
+    let endpoints_max = section.number("endpoints_max", 1..=100_000, ENDPOINTS_MAX);
+    OutboundConfig { networks, hosts, web, endpoints_max }
 }
 
 /// Networks and names in one list.

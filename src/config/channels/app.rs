@@ -6,6 +6,9 @@ use crate::config::is_web_url;
 use crate::config::section::Section;
 use crate::secret::Secret;
 
+/// More accounts than any corp has.
+const ACCOUNTS_MAX: u64 = 100_000_000;
+
 /// What an app needs to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppConfig {
@@ -17,6 +20,8 @@ pub struct AppConfig {
     pub agent_id: Option<u64>,
     /// Where the platform's API is, without a trailing `/`.
     pub base_url: String,
+    /// The corp's account limit; 0: not known, and the quota of a day is not counted ahead.
+    pub accounts: u64,
 }
 
 /// Reads an app.
@@ -53,6 +58,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, shipped: bool, enabled: bool) 
         secret: Secret::new(parts.text("secret")),
         agent_id: agent_id(section, &parts),
         base_url: base_url(section),
+        accounts: section.number("accounts", 0..=ACCOUNTS_MAX, 0),
         corp_id,
     };
     Found { is_set, sealed, kind: ChannelKindConfig::App(app) }

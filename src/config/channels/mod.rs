@@ -6,13 +6,18 @@
 mod app;
 mod callback;
 mod parts;
+mod replies;
 mod robot;
+mod shadow;
 
 pub use app::AppConfig;
+pub use replies::{AskConfig, RULES_MAX, RepliesConfig};
 pub use robot::RobotConfig;
+pub use shadow::ShadowConfig;
 
 use super::document::{Entry, Node, Value};
 use super::section::Section;
+use crate::endpoint::guard::Guard;
 use crate::secret::Secret;
 use crate::source::{PLAIN_WINDOW_MS, SealedSettings, SourceSettings};
 
@@ -29,6 +34,10 @@ pub struct ChannelConfig {
     pub sealed: Option<SealedSettings>,
     /// What it is, and what that needs to send.
     pub kind: ChannelKindConfig,
+    /// What is said at once to those who call back.
+    pub replies: RepliesConfig,
+    /// Who else gets its callbacks as they came.
+    pub shadow: Option<ShadowConfig>,
 }
 
 impl ChannelConfig {
@@ -159,11 +168,27 @@ fn channel(section: &mut Section<'_, '_>, name: String) -> Option<ChannelConfig>
         section.warn(format!("channel {name} is off: none of its variables is set"));
     }
     let enabled = enabled && found.is_set;
-    let channel = ChannelConfig { name, enabled, handler, sealed: found.sealed, kind: found.kind };
+    let replies = replies::read(section);
+    let shadow = section.section("shadow", shadow::read);
+    let channel =
+        ChannelConfig { name, enabled, handler, sealed: found.sealed, kind: found.kind, replies, shadow };
     if channel.enabled {
         warn_of_halves(section, &channel);
     }
     Some(channel)
+}
+
+/// Checks addresses, which needs the other sections.
+pub(super) fn check(root: &mut Section<'_, '_>, channels: &[ChannelConfig], guard: &Guard) {
+    for channel in channels.iter().filter(|channel| channel.enabled) {
+        let ask = channel.replies.ask.as_ref().map(|ask| ("ask", &ask.url, &ask.place));
+        let shadow = channel.shadow.as_ref().map(|shadow| ("shadow", &shadow.url, &shadow.place));
+        for (key, url, place) in ask.into_iter().chain(shadow) {
+            if let Err(why) = guard.url(url) {
+                root.wrong(&format!("channels.{}.{key}.url", channel.name), place.clone(), why);
+            }
+        }
+    }
 }
 
 /// Says what a channel in use cannot do.

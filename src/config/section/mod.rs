@@ -4,6 +4,7 @@
 //! problems, the list of allowed keys for an unknown one, and the effective configuration that `check` prints: no
 //! key is stated twice. Defaults are written as they would stand in the file, so they may name variables.
 
+mod json;
 mod list;
 
 use std::fmt;
