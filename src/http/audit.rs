@@ -32,9 +32,10 @@ struct Counted {
 }
 
 impl Audit {
-    /// Nothing noted yet.
-    pub fn new(clock: Clock, ids: IdMaker) -> Self {
-        Self(Arc::new(Parts { waiting: Merger::new(), repeated: MinuteCounts::default(), clock, ids }))
+    /// Nothing noted yet; at most `rows_per_s_max` rows a second will be.
+    pub fn new(clock: Clock, ids: IdMaker, rows_per_s_max: usize) -> Self {
+        let waiting = Merger::new(rows_per_s_max);
+        Self(Arc::new(Parts { waiting, repeated: MinuteCounts::default(), clock, ids }))
     }
 
     /// Notes that `actor` did `action` to `subject`, or tried to.

@@ -27,8 +27,13 @@ use crate::http::problem::Problem;
 use crate::http::rejections::{self, Rejections};
 use crate::ids::{EventId, IdMaker};
 use crate::intake::{Intake, IntakeError};
+use crate::replies::{Replies, Reply};
+use crate::sabotage::{self, Protection};
+use crate::shadow::{About, Mode, Old, SealedRequest, Shadow};
 use crate::source::{Accepted, Answer, RawCallback, Refused, Sources};
 use crate::store::{NewEvent, Recorded};
+use crate::wecom::limits::ReadLimits;
+use crate::wecom::refusal::Step;
 
 /// Limits of one callback.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +42,13 @@ pub struct CallbackLimits {
     pub body_bytes_max: usize,
     /// Longest time from the last byte of the request to the answer. The platform waits 5 s.
     pub deadline_ms: u64,
+    /// How much of its parts is read.
+    pub read: ReadLimits,
 }
 
 impl Default for CallbackLimits {
     fn default() -> Self {
-        Self { body_bytes_max: 1 << 20, deadline_ms: 4_000 }
+        Self { body_bytes_max: 1 << 20, deadline_ms: 4_000, read: ReadLimits::default() }
     }
 }
 
@@ -56,6 +63,10 @@ pub struct CallbackState {
     pub rejections: Rejections,
     /// The budget over all bodies.
     pub budget: ByteBudget,
+    /// What is said at once.
+    pub replies: Replies,
+    /// Who else gets callbacks as they came.
+    pub shadow: Shadow,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The limits.
@@ -85,6 +96,7 @@ async fn verify(
         query: request.uri().query().unwrap_or_default(),
         headers: request.headers(),
         body: &Bytes::new(),
+        limits: state.limits.read,
     };
     match state.sources.load().handshake(&kind, &handler, &raw, state.clock.wall_s()) {
         Ok(plaintext) => Ok(plain(plaintext, "text/plain; charset=utf-8")),
@@ -107,9 +119,13 @@ async fn receive(
     let accepted = state
         .open(&kind, &handler, query, &parts.headers, &received.bytes)
         .map_err(|refused| state.refuse(&origin, &refused))?;
+    let copied = state.shadow.of(&accepted.source).map(|old| {
+        let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
+        (old, SealedRequest { query: query.to_owned(), content_type, body: received.bytes.clone() })
+    });
     // The payloads are shared slices of what was decrypted; the body itself is no longer needed.
     drop(received);
-    state.record(&origin, accepted).await
+    state.record(&origin, accepted, copied).await
 }
 
 impl CallbackState {
@@ -121,15 +137,33 @@ impl CallbackState {
         headers: &HeaderMap,
         body: &Bytes,
     ) -> Result<Accepted, Refused> {
-        let raw = RawCallback { query, headers, body };
-        self.sources.load().receive(kind, handler, &raw, self.clock.wall_s())
+        let raw = RawCallback { query, headers, body, limits: self.limits.read };
+        let sources = self.sources.load();
+        let received = sources.receive(kind, handler, &raw, self.clock.wall_s());
+        match received {
+            // A wall clock that was set wrongly, and one that was wrong at the start, turn no good callback away: of
+            // the two clocks one is right. A replay is known by its key all the same.
+            Err(refused)
+                if refused.refusal.step == Step::Timestamp && !sabotage::off(Protection::ClockJumps) =>
+            {
+                sources.receive(kind, handler, &raw, self.clock.steady_s())
+            }
+            received => received,
+        }
     }
 
     /// Answers when the events are on disk, or 503 when that takes too long or cannot be.
-    async fn record(&self, origin: &Origin, accepted: Accepted) -> Result<Response<Body>, Problem> {
+    async fn record(
+        &self,
+        origin: &Origin,
+        accepted: Accepted,
+        copied: Option<(Arc<Old>, SealedRequest)>,
+    ) -> Result<Response<Body>, Problem> {
         let Accepted { source, events, answer } = accepted;
         let now_ms = self.clock.wall_ms();
-        let new_events = events
+        let deadline = Duration::from_millis(self.limits.deadline_ms);
+        let deadline_ms = self.clock.steady_ms().saturating_add_unsigned(self.limits.deadline_ms);
+        let new_events: Vec<NewEvent> = events
             .into_iter()
             .map(|read| {
                 let id: EventId = self.ids.make();
@@ -145,9 +179,10 @@ impl CallbackState {
                 }
             })
             .collect();
-        let deadline = Duration::from_millis(self.limits.deadline_ms);
-        let recorded = match timeout(deadline, self.intake.accept(new_events)).await {
-            Ok(Ok(recorded)) => recorded,
+        let event_id = new_events.first().map(|event| event.id.clone());
+        let reply = self.replies.begin(&answer, &new_events, deadline_ms);
+        let (recorded, reply) = match timeout(deadline, self.commit(new_events, reply)).await {
+            Ok(Ok(done)) => done,
             Ok(Err(error)) => return Err(self.busy(origin, &source, &error.to_string(), step_of(error))),
             Err(_elapsed) => return Err(self.busy(origin, &source, "the commit took too long", "deadline")),
         };
@@ -158,7 +193,52 @@ impl CallbackState {
             figures.repeated.increment(1);
         }
         tracing::debug!(request_id = %origin.request_id, %source, events = recorded.len(), "a callback was accepted");
-        Ok(answer_of(answer))
+        let Some((old, request)) = copied else {
+            return Ok(answer_of(self.say(answer, reply, &recorded, deadline_ms).await));
+        };
+        let keys = if let Answer::Passive(keys) = &answer { Some(keys.clone()) } else { None };
+        let about = About { source, event_id, keys };
+        let ours = self.say(answer, reply, &recorded, deadline_ms);
+        if old.mode == Mode::Answer {
+            let (theirs, ours) = tokio::join!(self.shadow.ask(&old, request, deadline_ms), ours);
+            return Ok(answer_of(theirs.or(&about, ours)));
+        }
+        let ours = ours.await;
+        self.shadow.copy(old, request, about, ours.clone());
+        Ok(answer_of(ours))
+    }
+
+    /// Records the events of one callback. Where somebody is to be asked for a reply, that happens in a task of its
+    /// own: a client that hangs up does not keep the one who repeats its callback from the reply.
+    async fn commit(
+        &self,
+        events: Vec<NewEvent>,
+        reply: Option<Reply>,
+    ) -> Result<(Vec<Recorded>, Option<Reply>), IntakeError> {
+        let mut reply = match reply {
+            Some(reply) if reply.asks() => reply,
+            said_or_none => return Ok((self.intake.accept(events).await?, said_or_none)),
+        };
+        let intake = self.intake.clone();
+        let work = tokio::spawn(async move {
+            let recorded = intake.accept(events).await;
+            reply.committed(recorded.as_ref().ok().and_then(|all| all.first()));
+            Ok((recorded?, Some(reply)))
+        });
+        work.await.unwrap_or(Err(IntakeError::Unavailable))
+    }
+
+    /// What we answer.
+    async fn say(
+        &self,
+        answer: Answer,
+        reply: Option<Reply>,
+        recorded: &[Recorded],
+        deadline_ms: i64,
+    ) -> Answer {
+        let (Some(reply), Some(recorded)) = (reply, recorded.first()) else { return answer };
+        let left_ms = deadline_ms.saturating_sub(self.clock.steady_ms());
+        reply.answer(recorded, Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))).await
     }
 
     fn refuse(&self, origin: &Origin, refused: &Refused) -> Problem {
@@ -205,7 +285,7 @@ fn step_of(error: IntakeError) -> &'static str {
 
 fn answer_of(answer: Answer) -> Response<Body> {
     match answer {
-        Answer::Empty => StatusCode::OK.into_response(),
+        Answer::Empty | Answer::Passive(_) => StatusCode::OK.into_response(),
         Answer::Success => plain(Bytes::from_static(b"success"), "text/plain; charset=utf-8"),
         Answer::Body { content_type, body } => plain(body, content_type),
     }

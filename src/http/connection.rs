@@ -22,6 +22,7 @@ use crate::http::gate::Gate;
 use crate::http::limits::{HEADERS_MAX_QUICK, HttpLimits};
 use crate::http::progress::{Overdue, Progress};
 use crate::http::server::Stopping;
+use crate::http::unreadable;
 use crate::http::wire::Wire;
 
 /// How long, and for how many bytes, a client that was refused in the middle of its body may go on sending: a
@@ -84,6 +85,13 @@ pub(crate) async fn run(
     .await;
 
     let mut stream = connection.into_parts().io.into_inner().stream;
+    if let Some(status) = progress.unreadable() {
+        let answer = unreadable::answer(gate, peer, status).await;
+        let _ = timeout(LINGER, stream.write_all(&answer)).await;
+        let _ = stream.shutdown().await;
+        linger(stream).await;
+        return;
+    }
     match end {
         End::Overdue(Overdue::Head) => {
             tracing::debug!(%peer, "the head of a request did not come in time");
@@ -91,12 +99,15 @@ pub(crate) async fn run(
             let _ = stream.shutdown().await;
         }
         End::Overdue(_) => tracing::debug!(%peer, "a silent connection is closed"),
-        End::Closed if progress.left_unread() => {
-            let mut rest = stream.take(LINGER_BYTES_MAX);
-            let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-        }
+        End::Closed if progress.left_unread() => linger(stream).await,
         End::Closed => {}
     }
+}
+
+/// Lets a client finish what it is still sending, so that it sees the answer.
+async fn linger(stream: TcpStream) {
+    let mut rest = stream.take(LINGER_BYTES_MAX);
+    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
 }
 
 /// What the watch of a connection has to say.

@@ -146,10 +146,26 @@ impl Gate {
         &self.metrics
     }
 
+    pub(crate) fn callback_rate(&self) -> &AddressRate {
+        &self.callback_rate
+    }
+
+    pub(crate) fn api_rate(&self) -> &AddressRate {
+        &self.api_rate
+    }
+
     /// Forgets addresses that have not come for a while.
     pub(crate) fn forget_addresses(&self) {
         self.callback_rate.forget();
         self.api_rate.forget();
+    }
+
+    /// Notes that `peer` was turned away before there was a request; the id under which.
+    pub(crate) fn turn_away(&self, peer: SocketAddr, step: &'static str) -> RequestId {
+        let request_id = self.ids.make(self.clock.steady_ms());
+        let address = peer.ip().to_canonical();
+        self.rejections.turned_away(&Origin { request_id, client: address, peer: address }, step);
+        request_id
     }
 
     /// Answers one request. Never fails: hyper would close the connection without a word.

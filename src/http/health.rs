@@ -1,7 +1,9 @@
 //! Whether the gateway can do its work, kept fresh by `watch.rs`, read without touching the database.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::ephemeral::Reach;
 
 /// The state of the gateway. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +16,7 @@ struct Board {
     queue_full: AtomicBool,
     spool_takes: AtomicBool,
     relaxed: AtomicBool,
+    redis: Mutex<Reach>,
 }
 
 impl Health {
@@ -40,6 +43,16 @@ impl Health {
     /// Acknowledged callbacks may be lost in a power cut, because the configuration says so.
     pub fn set_relaxed(&self, relaxed: bool) {
         self.0.relaxed.store(relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether what replicas share can be reached. Callbacks are accepted either way.
+    pub fn set_redis(&self, reach: Reach) {
+        *self.0.redis.lock().unwrap_or_else(PoisonError::into_inner) = reach;
+    }
+
+    /// Whether what replicas share could be reached when it was last asked.
+    pub fn redis(&self) -> Reach {
+        *self.0.redis.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it stops.

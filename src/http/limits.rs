@@ -3,6 +3,8 @@
 //! The YAML keys under `limits:` carry the same names. A limit exists so that no client, however slow, large or
 //! busy, can take what the others need.
 
+use crate::store::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
+
 /// Up to this many header lines hyper needs no memory for them: any other number costs a few percent of speed.
 pub(crate) const HEADERS_MAX_QUICK: usize = 100;
 
@@ -54,6 +56,16 @@ pub struct HttpLimits {
     pub api_rate_burst: u32,
     /// Wrong API keys a minute from one address; 0: no limit.
     pub wrong_keys_per_address_per_minute: u32,
+    /// Most rows a second that strangers cause: refused requests, and callers turned away. The rest is counted.
+    pub strangers_rows_per_s_max: usize,
+    /// Rows in one page of a list when nobody says.
+    pub page_rows_default: usize,
+    /// Most rows in one page of a list.
+    pub page_rows_max: usize,
+    /// Longest time of one erasure; what is left then is for the next call.
+    pub erase_timeout_ms: u64,
+    /// How long a caller of `/cgi-bin` waits for the platform's answer.
+    pub answer_wait_ms: u64,
 }
 
 impl Default for HttpLimits {
@@ -81,6 +93,11 @@ impl Default for HttpLimits {
             api_rate_per_address_per_s: 50,
             api_rate_burst: 200,
             wrong_keys_per_address_per_minute: 10,
+            strangers_rows_per_s_max: 50,
+            page_rows_default: PAGE_LIMIT_DEFAULT,
+            page_rows_max: PAGE_LIMIT_MAX,
+            erase_timeout_ms: 20_000,
+            answer_wait_ms: 10_000,
         }
     }
 }

@@ -1,10 +1,7 @@
-//! Rows that strangers cause, kept in memory and written once a second: equal ones merged, at most 50 a second,
-//! the rest counted. So nobody outside can write to the database as fast as they can send.
+//! Rows that strangers cause, kept in memory and written once a second: equal ones merged, at most so many a second
+//! (`limits.http.strangers_rows_per_s_max`), the rest counted. So nobody outside can write to the database as fast as they can send.
 
 use std::sync::{Mutex, PoisonError};
-
-/// Most rows a second.
-pub(crate) const ROWS_PER_S_MAX: usize = 50;
 
 /// A row that can stand for several.
 pub(crate) trait Merge {
@@ -18,39 +15,44 @@ pub(crate) trait Merge {
 
 /// The rows of the present second.
 #[derive(Debug)]
-pub(crate) struct Merger<R>(Mutex<Vec<R>>);
+pub(crate) struct Merger<R> {
+    rows: Mutex<Vec<R>>,
+    rows_max: usize,
+}
 
 impl<R: Merge> Merger<R> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
+    /// At most `rows_max` rows at a time.
+    pub(crate) fn new(rows_max: usize) -> Self {
+        Self { rows: Mutex::new(Vec::new()), rows_max }
     }
 
     /// Adds a row, or counts it into one that is there.
     pub(crate) fn add(&self, row: R) {
-        add_to(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), row);
+        add_to(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner), row, self.rows_max);
     }
 
     /// What has come together since the last time.
     pub(crate) fn take(&self) -> Vec<R> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts rows back that could not be written; they come before what has come since.
     pub(crate) fn put_back(&self, rows: Vec<R>) {
-        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let since = std::mem::replace(&mut *present, rows);
         for row in since {
-            add_to(&mut present, row);
+            add_to(&mut present, row, self.rows_max);
         }
     }
 }
 
-fn add_to<R: Merge>(rows: &mut Vec<R>, row: R) {
+fn add_to<R: Merge>(rows: &mut Vec<R>, row: R, rows_max: usize) {
+    let own_max = rows_max.saturating_sub(1);
     if let Some(same) = rows.iter_mut().find(|known| known.equals(&row)) {
         same.absorb(&row);
-    } else if rows.len() < ROWS_PER_S_MAX - 1 {
+    } else if rows.len() < own_max {
         rows.push(row);
-    } else if rows.len() == ROWS_PER_S_MAX - 1 {
+    } else if rows.len() == own_max {
         rows.push(R::rest(row));
     } else if let Some(rest) = rows.last_mut() {
         rest.absorb(&row);
@@ -78,21 +80,28 @@ mod tests {
 
     #[test]
     fn equal_rows_merge_and_the_rest_is_counted() {
-        let merger = Merger::new();
-        for n in 0..1_000 {
-            merger.add(Row("a", n, 1));
+        for (rows_max, own_max) in [(50, 49), (2, 1)] {
+            let merger = Merger::new(rows_max);
+            for n in 0..1_000 {
+                merger.add(Row("a", n, 1));
+                merger.add(Row("a", n, 1));
+            }
+            let rows = merger.take();
+            assert_eq!(rows.len(), rows_max);
+            assert_eq!(rows[0], Row("a", 0, 2));
+            assert_eq!(rows[own_max], Row("rest", 0, 2_000 - 2 * i64::try_from(own_max).unwrap()));
+            assert!(merger.take().is_empty());
+        }
+        let merger = Merger::new(50);
+        for n in 0..49 {
             merger.add(Row("a", n, 1));
         }
-        let rows = merger.take();
-        assert_eq!(rows.len(), ROWS_PER_S_MAX);
-        assert_eq!(rows[0], Row("a", 0, 2));
-        assert_eq!(rows[49], Row("rest", 0, 2_000 - 2 * 49));
-        assert!(merger.take().is_empty());
+        assert!(merger.take().iter().all(|row| row.0 == "a"), "what there is room for stays itself");
     }
 
     #[test]
     fn what_could_not_be_written_is_not_lost() {
-        let merger = Merger::new();
+        let merger = Merger::new(50);
         merger.add(Row("a", 0, 1));
         let rows = merger.take();
         merger.add(Row("a", 0, 1));

@@ -13,6 +13,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::dispatch::QueueEvent;
 use crate::domain::status::Status;
 use crate::http::process::ProcessMetrics;
 use crate::http::route_class::RouteClass;
@@ -50,6 +51,8 @@ pub struct Metrics {
     pub deliveries_due: Gauge,
     /// 1 while the database answers.
     pub store_up: Gauge,
+    /// 1 while Redis answers.
+    pub redis_up: Gauge,
     /// How the spool is doing.
     pub spool: SpoolMetrics,
 }
@@ -89,6 +92,16 @@ impl Metrics {
             let help = "Messages that came into this status.";
             make.counter("wecom_message_transitions_total", help, &labels).increment(0);
         }
+        for event in QueueEvent::ALL {
+            // Counted by the sender.
+            let help = "Deliveries that ended, and parts of the queue taken over from a silent owner.";
+            make.counter("wecom_queue_events_total", help, &[("event", event.as_str())]).increment(0);
+        }
+        // Set by `dispatch`.
+        let help = "Shards that this replica sends for, on MySQL.";
+        make.gauge("wecom_shards_held", help, &[]).set(0.0);
+        // Counted by `ephemeral`.
+        make.counter("wecom_redis_errors_total", "Questions to Redis that failed.", &[]).increment(0);
         make.gauge("wecom_build_info", "The running version.", &[("version", version)]).set(1.0);
         Self {
             handle: recorder.handle(),
@@ -115,6 +128,7 @@ impl Metrics {
             ),
             deliveries_due: make.gauge("wecom_deliveries_due", "Unfinished deliveries.", &[]),
             store_up: make.gauge("wecom_store_up", "1 while the database answers.", &[]),
+            redis_up: make.gauge("wecom_redis_up", "1 while Redis answers; 0 where none is configured.", &[]),
             spool: SpoolMetrics::new(&make),
             recorder: Arc::new(recorder),
         }

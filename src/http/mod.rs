@@ -35,8 +35,11 @@ pub mod request_id;
 pub mod route_class;
 mod router;
 pub mod server;
+pub mod sharing;
 pub mod spool_metrics;
 pub mod state;
+pub mod streams;
+mod unreadable;
 pub mod watch;
 mod wire;
 

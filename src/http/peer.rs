@@ -26,6 +26,16 @@ impl AddressKey {
             IpAddr::V6(v6) => Self(v6.to_bits() & !u128::from(u64::MAX)),
         }
     }
+
+    /// The key as a number.
+    pub(crate) fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The key of which `bits` are the number.
+    pub(crate) fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
 }
 
 /// Networks and what they are for. Empty lists: `trusted_proxies` and `rate_exempt` nobody, `*_allow` everybody.

@@ -12,6 +12,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::sealed::Unopened;
 use crate::http::request_id::RequestId;
 use crate::sabotage::{self, Protection};
 use crate::store::StoreError;
@@ -173,7 +174,6 @@ impl Problem {
     }
 
     /// The sentence for people.
-    #[cfg(test)]
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
@@ -262,6 +262,15 @@ impl From<StoreError> for Problem {
             }
             StoreError::Cursor => Self::parameter("cursor", "cursor", "was not made by this service"),
             StoreError::Conflict => Self::conflict("there is one already"),
+            StoreError::Unopened(Unopened::UnknownKey(_)) => {
+                let detail =
+                    "what is stored was sealed with a key that this replica does not have (encryption)";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "sealed", detail).because(error.to_string())
+            }
+            StoreError::Unopened(Unopened::Damaged) => {
+                let detail = "what is stored is sealed and damaged, or taken from another row";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", detail).because(error.to_string())
+            }
             StoreError::Corrupt { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Unsafe(_)

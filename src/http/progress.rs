@@ -4,7 +4,7 @@
 //! is overdue. hyper's own header timer is not used: it counts a silent kept-alive connection as a slow header,
 //! and it makes a timer for every request.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -68,6 +68,8 @@ pub(crate) struct Progress {
     body_overdue: AtomicBool,
     /// Whether an answer was made before its request was read to the end.
     left_unread: AtomicBool,
+    /// The status that hyper wanted to answer a head with that it cannot read; 0: none.
+    unreadable: AtomicU16,
 }
 
 impl Progress {
@@ -81,6 +83,7 @@ impl Progress {
             wrote: AtomicBool::new(false),
             body_overdue: AtomicBool::new(false),
             left_unread: AtomicBool::new(false),
+            unreadable: AtomicU16::new(0),
         }
     }
 
@@ -97,6 +100,20 @@ impl Progress {
         if self.stage() == Stage::Idle {
             self.enter(Stage::Head, self.clock.steady_ms());
         }
+    }
+
+    /// hyper would answer `status` by itself. `false`: that cannot be, for a request is being worked on.
+    pub(crate) fn refused(&self, status: u16) -> bool {
+        let is_between = matches!(self.stage(), Stage::Idle | Stage::Head);
+        if is_between {
+            self.unreadable.store(status, Ordering::Relaxed);
+        }
+        is_between
+    }
+
+    /// What a head that cannot be read is to be answered with.
+    pub(crate) fn unreadable(&self) -> Option<u16> {
+        Some(self.unreadable.load(Ordering::Relaxed)).filter(|status| *status != 0)
     }
 
     /// The body is complete. The time for handling it counts from the end of the head.

@@ -41,6 +41,8 @@ struct Checks {
     queue: &'static str,
     /// `strict`; `relaxed` if the configuration lets acknowledged callbacks be lost in a power cut.
     durability: &'static str,
+    /// What replicas share: `ok`, `unavailable` (each works by itself) or `off`.
+    redis: &'static str,
 }
 
 fn answer(health: &Health) -> impl IntoResponse + use<> {
@@ -50,6 +52,7 @@ fn answer(health: &Health) -> impl IntoResponse + use<> {
         spool: if health.spool_takes() { "in_use" } else { "idle" },
         queue: if health.queue_full() { "full" } else { "ok" },
         durability: if health.relaxed() { "relaxed" } else { "strict" },
+        redis: health.redis().as_str(),
     };
     (status, Extension(Meant), Json(HealthView { status: health.word(), checks }))
 }

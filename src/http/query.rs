@@ -9,7 +9,6 @@ use utoipa::IntoParams;
 
 use crate::clock::parse_time_ms;
 use crate::http::problem::Problem;
-use crate::store::PAGE_LIMIT_MAX;
 
 /// Longest value of a parameter, in bytes.
 const VALUE_BYTES_MAX: usize = 512;
@@ -51,11 +50,30 @@ where
     }
 }
 
-/// `limit`: rows in a page, 1 to 1,000; `0` where nobody says.
-pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
-    let Some(text) = text else { return Ok(0) };
-    let number = text.parse().ok().filter(|number| (1..=PAGE_LIMIT_MAX).contains(number));
-    number.ok_or_else(|| Problem::parameter("parameter", "limit", "must be a whole number from 1 to 1000"))
+/// How long the pages of lists are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageLimits {
+    /// Rows in one page when nobody says.
+    pub(crate) rows_default: usize,
+    /// Most rows in one page.
+    pub(crate) rows_max: usize,
+}
+
+impl PageLimits {
+    /// `limit`: rows in a page, from 1 on; the usual number where nobody says.
+    pub(crate) fn rows(self, asked: Option<&str>) -> Result<usize, Problem> {
+        self.rows_or(asked, self.rows_default)
+    }
+
+    /// The same, where `usual` is another number.
+    pub(crate) fn rows_or(self, asked: Option<&str>, usual: usize) -> Result<usize, Problem> {
+        let Some(text) = asked else { return Ok(usual.min(self.rows_max)) };
+        let number = text.parse().ok().filter(|number| (1..=self.rows_max).contains(number));
+        number.ok_or_else(|| {
+            let what = format!("must be a whole number from 1 to {}", self.rows_max);
+            Problem::parameter("parameter", "limit", &what)
+        })
+    }
 }
 
 /// A time as RFC 3339, or as seconds or milliseconds since 1970.
@@ -114,12 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_one_to_a_thousand_rows() {
-        for (text, expected) in [(None, Some(0)), (Some("1"), Some(1)), (Some("1000"), Some(1000))] {
-            assert_eq!(limit(text).ok(), expected);
-        }
-        for text in ["0", "1001", "-1", "x", "", "1.0", "99999999999999999999"] {
-            assert!(limit(Some(text)).is_err(), "{text}");
+    fn a_page_has_one_to_so_many_rows() {
+        for (rows_default, rows_max) in [(100, 1_000), (5, 7), (9, 3)] {
+            let pages = PageLimits { rows_default, rows_max };
+            assert_eq!(pages.rows(None).unwrap(), rows_default.min(rows_max));
+            assert_eq!(pages.rows_or(None, 1_000).unwrap(), rows_max);
+            assert_eq!(pages.rows(Some("1")).unwrap(), 1);
+            assert_eq!(pages.rows(Some(&rows_max.to_string())).unwrap(), rows_max);
+            let over = (rows_max + 1).to_string();
+            for text in ["0", &over, "-1", "x", "", "1.0", "99999999999999999999"] {
+                assert!(pages.rows(Some(text)).is_err(), "{text}");
+            }
         }
     }
 }

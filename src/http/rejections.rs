@@ -43,9 +43,10 @@ pub struct Refused<'a> {
 }
 
 impl Rejections {
-    /// Nothing refused yet.
-    pub fn new(metrics: Arc<Metrics>, clock: Clock, ids: IdMaker) -> Self {
-        Self(Arc::new(Parts { waiting: Merger::new(), metrics, clock, ids }), None)
+    /// Nothing refused yet; at most `rows_per_s_max` rows a second will be written.
+    pub fn new(metrics: Arc<Metrics>, clock: Clock, ids: IdMaker, rows_per_s_max: usize) -> Self {
+        let waiting = Merger::new(rows_per_s_max);
+        Self(Arc::new(Parts { waiting, metrics, clock, ids }), None)
     }
 
     /// Tells `audit` too, who was turned away.

@@ -8,8 +8,9 @@ use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::api::{
-    audit, channels, deliveries, endpoint_acts, endpoints, events, files, handlers, keys, messages, metrics,
-    platform_addresses, rejections, reload, replays, schemas, status, users,
+    audit, channels, deliveries, endpoint_acts, endpoints, event_stream, events, files, handlers, keys,
+    messages, metrics, platform_addresses, rejections, reload, replays, schemas, shadow, smart_robots,
+    status, suites, users,
 };
 use crate::http::auth::guarded;
 use crate::http::json_body::SendBodies;
@@ -23,6 +24,7 @@ fn api() -> OpenApiRouter<HttpState> {
     let reader = OpenApiRouter::new()
         .merge(messages::looking())
         .merge(channels::routes())
+        .merge(event_stream::routes())
         .merge(events::routes())
         .merge(rejections::routes())
         .merge(platform_addresses::routes())
@@ -30,6 +32,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(endpoints::looking())
         .merge(replays::looking())
         .merge(schemas::routes())
+        .merge(shadow::routes())
         .merge(handlers::routes())
         .merge(status::routes())
         .merge(metrics::routes())
@@ -40,6 +43,7 @@ fn api() -> OpenApiRouter<HttpState> {
         .merge(guarded(Role::Operator, endpoint_acts::acting()))
         .merge(guarded(Role::Operator, replays::acting()))
         .merge(guarded(Role::Operator, deliveries::acting()))
+        .merge(guarded(Role::Operator, suites::routes().merge(smart_robots::routes())))
         .merge(guarded(Role::Admin, endpoints::configuring()))
         .merge(guarded(
             Role::Admin,

@@ -12,6 +12,7 @@ use crate::http::api::channels::SharedChannels;
 use crate::http::api::keys::KeyMaker;
 use crate::http::api::reload::ReloadOrders;
 use crate::http::api::status::{ServiceFacts, StatusState};
+use crate::http::api::users::EraseTimeout;
 use crate::http::audit::Audit;
 use crate::http::auth::ApiKeys;
 use crate::http::budget::ByteBudget;
@@ -21,11 +22,15 @@ use crate::http::json_body::{JsonBodies, SendBodies, UploadBodies};
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
 use crate::http::platform_addresses::PlatformAddresses;
+use crate::http::query::PageLimits;
+use crate::http::streams::Streams;
 use crate::intake::Intake;
 use crate::messages::Messages;
+use crate::shadow::Shadow;
 use crate::source::Sources;
 use crate::store::Store;
 use crate::tracker::Tracker;
+use crate::upkeep::resealing::Resealing;
 
 /// Everything behind the routes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub struct HttpState {
     pub store: Store,
     /// Where callbacks go.
     pub intake: Intake,
+    /// Seals rows anew.
+    pub resealing: Resealing,
     /// Who calls.
     pub sources: Arc<ArcSwap<Sources>>,
     /// What is configured.
@@ -46,6 +53,10 @@ pub struct HttpState {
     pub messages: Messages,
     /// Handles endpoints.
     pub forwarding: Forwarding,
+    /// Copies callbacks to old addresses.
+    pub shadow: Shadow,
+    /// Streams of events.
+    pub streams: Streams,
     /// Whether the gateway can work.
     pub health: Health,
     /// What is counted.
@@ -97,12 +108,22 @@ part!(SharedChannels, state => state.channels.clone());
 part!(Tracker, state => state.tracker.clone());
 part!(Messages, state => state.messages.clone());
 part!(Forwarding, state => state.forwarding.clone());
+part!(Shadow, state => state.shadow.clone());
+part!((Store, Streams), state => (state.store.clone(), state.streams.clone()));
 part!((Store, Forwarding, Audit), state => (
     state.store.clone(),
     state.forwarding.clone(),
     state.audit.clone(),
 ));
 part!(Clock, state => state.clock.clone());
+part!(PageLimits, state => PageLimits {
+    rows_default: state.limits.page_rows_default,
+    rows_max: state.limits.page_rows_max,
+});
+part!((Store, EraseTimeout), state => (
+    state.store.clone(),
+    EraseTimeout(state.limits.erase_timeout_ms),
+));
 part!(JsonBodies, state => JsonBodies {
     budget: state.budget.clone(),
     bytes_max: state.limits.api_body_bytes_max,
@@ -116,6 +137,7 @@ part!(UploadBodies, state => UploadBodies(JsonBodies {
     bytes_max: state.limits.upload_bytes_max,
 }));
 part!(StatusState, state => StatusState {
+    resealing: state.resealing.clone(),
     service: state.service.clone(),
     store: state.store.clone(),
     intake: state.intake.clone(),

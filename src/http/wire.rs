@@ -11,12 +11,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http::progress::Progress;
+use crate::http::unreadable;
 
 /// A socket that notes what moves.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     pub(crate) progress: Arc<Progress>,
+}
+
+impl Wire {
+    /// Whether `bytes` are an answer of hyper's own, in whose place ours is sent when the connection ends.
+    fn holds_back(&self, bytes: &[u8]) -> bool {
+        unreadable::bare_status(bytes).is_some_and(|status| self.progress.refused(status))
+    }
 }
 
 impl AsyncRead for Wire {
@@ -36,6 +44,9 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.holds_back(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.progress.sent(written.is_ready());
         written
@@ -46,6 +57,11 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bufs
+            && self.holds_back(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.progress.sent(written.is_ready());
         written
@@ -60,6 +76,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.progress.unreadable().is_some() {
+            // Our own answer is still to be sent.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

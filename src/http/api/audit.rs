@@ -11,7 +11,7 @@ use super::listing::Listing;
 use crate::clock::rfc3339_ms;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::store::{AuditFilter, AuditRow, Store};
 
@@ -78,6 +78,7 @@ impl From<AuditRow> for AuditView {
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<AuditView>>, Problem> {
     if !caller.may_see_all() {
@@ -86,7 +87,7 @@ async fn list(
     let filter = AuditFilter {
         since_ms: query::time_ms("since", filter.since.as_deref())?,
         until_ms: query::time_ms("until", filter.until.as_deref())?,
-        limit: query::limit(filter.limit.as_deref())?,
+        limit: pages.rows(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
     Ok(Json(Listing::of(store.audit(&filter).await?)))

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::channel::access_token::AccessToken;
+use crate::channel::gate::{ChannelGate, Halt};
 use crate::clock::{Clock, rfc3339_ms};
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
@@ -39,8 +40,19 @@ pub struct ChannelFacts {
     pub per_minute_max: Option<u32>,
     /// Sends a minute and an hour to one member, where each has a pace of their own.
     pub per_member: Option<[usize; 2]>,
+    /// People it may be sent through to in a day, where the corp's accounts are known.
+    pub people_per_day: Option<u64>,
     /// What opens its calls, where that can fail.
     pub token: Option<Arc<AccessToken>>,
+    /// Whether what is sent through it goes on; `None`: it does not send.
+    pub gate: Option<Arc<ChannelGate>>,
+}
+
+impl ChannelFacts {
+    /// Why nothing leaves through it, as far as this replica knows.
+    pub fn halt(&self) -> Option<Halt> {
+        self.gate.as_ref()?.halt()
+    }
 }
 
 /// The channels, swapped whole on reload.
@@ -87,14 +99,26 @@ struct ChannelView {
     per_member_per_minute_max: Option<usize>,
     /// The same for an hour. A send to everybody, a department or a tag counts against every member.
     per_member_per_hour_max: Option<usize>,
-    /// Why nothing can be sent: the platform gives no access token.
+    /// People it may be sent through to in a day, each counted for every message, where the corp's accounts are known.
+    people_per_day_max: Option<u64>,
+    /// Why nothing can be sent until somebody mends it: the platform gives no access token, does not trust our address,
+    /// does not know the robot … As the replica knows that sends through it; messages wait, and a reload tries at once.
+    #[schema(
+        example = "errcode 60020, caller IP not in the trusted list; WeCom says: …, hint: […], from ip: 203.0.113.7 …"
+    )]
     problem: Option<String>,
+    /// When the next message is tried all the same, while there is such a problem.
+    #[schema(format = DateTime)]
+    next_try_at: Option<String>,
 }
 
 async fn look(store: &Store, clock: &Clock, channel: &ChannelFacts) -> Result<ChannelView, StoreError> {
     let queued = store.due(&channel.name, i64::MAX, QUEUED_MAX).await?;
     let next_due_ms = queued.iter().filter_map(|delivery| delivery.due_ms).min();
     let tries = store.attempts_since(&channel.name, clock.wall_ms() - MINUTE_MS).await?;
+    let halt = channel.halt();
+    let next_try_ms = halt.as_ref().and_then(|halt| halt.until_ms);
+    let token_problem = || channel.token.as_ref().and_then(|token| token.problem());
     Ok(ChannelView {
         name: channel.name.clone(),
         kind: channel.kind,
@@ -107,7 +131,10 @@ async fn look(store: &Store, clock: &Clock, channel: &ChannelFacts) -> Result<Ch
         per_minute_max: channel.per_minute_max,
         per_member_per_minute_max: channel.per_member.map(|[minute, _]| minute),
         per_member_per_hour_max: channel.per_member.map(|[_, hour]| hour),
-        problem: channel.token.as_ref().and_then(|token| token.problem()),
+        people_per_day_max: channel.people_per_day,
+        next_try_at: next_try_ms
+            .map(|at_ms| rfc3339_ms(clock.wall_ms().saturating_add(at_ms.saturating_sub(clock.steady_ms())))),
+        problem: halt.map(|halt| halt.reason).or_else(token_problem),
     })
 }
 

@@ -15,7 +15,7 @@ use crate::http::audit::Audit;
 use crate::http::auth::Caller;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::ids::{DeliveryId, EventId, MessageId};
 use crate::store::{ByHand, DeliveryFilter, Store};
@@ -154,6 +154,7 @@ impl From<Attempt> for AttemptView {
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<DeliveryView>>, Problem> {
     let message =
@@ -167,7 +168,7 @@ async fn list(
         allowed_targets: caller.sources,
         state: query::word("state", filter.state.as_deref(), DeliveryState::parse)?,
         cargo: message.or(event),
-        limit: query::limit(filter.limit.as_deref())?,
+        limit: pages.rows(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
     Ok(Json(Listing::of(store.deliveries(&filter).await?)))

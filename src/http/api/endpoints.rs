@@ -19,10 +19,10 @@ use crate::http::auth::Caller;
 use crate::http::json_body::JsonBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::ids::EndpointId;
-use crate::store::{PAGE_LIMIT_DEFAULT, Page, Store};
+use crate::store::{Page, Store};
 
 /// Routes for whoever may look.
 pub(crate) fn looking() -> OpenApiRouter<HttpState> {
@@ -81,7 +81,8 @@ pub(super) struct EndpointView {
 struct EndpointMade {
     #[serde(flatten)]
     endpoint: EndpointView,
-    /// What requests are signed with. Keep it: it is not shown again.
+    /// What requests are signed with, or a broker is logged in with. Keep it: it is not shown again.
+    #[serde(skip_serializing_if = "String::is_empty")]
     secret: String,
     /// With an Ed25519 secret: what receivers check with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,13 +148,11 @@ pub(super) fn parse(id: &str) -> Result<EndpointId, Problem> {
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<EndpointView>>, Problem> {
     allowed(&caller)?;
-    let limit = match query::limit(filter.limit.as_deref())? {
-        0 => PAGE_LIMIT_DEFAULT,
-        limit => limit,
-    };
+    let limit = pages.rows(filter.limit.as_deref())?;
     let before = query::word("cursor", filter.cursor.as_deref(), EndpointId::parse)?;
     let mut items: Vec<Endpoint> = store.endpoints().await?.into_iter().map(|row| row.endpoint).collect();
     items.reverse();

@@ -11,7 +11,7 @@ use super::listing::Listing;
 use crate::clock::rfc3339_ms;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::ids::{EventId, MessageId};
 use crate::store::{EventFilter, Page, Store, StoredEvent};
@@ -31,6 +31,8 @@ struct Filter {
     source: Option<String>,
     /// Only events of this member.
     user_id: Option<String>,
+    /// Only events about this customer.
+    external_user_id: Option<String>,
     /// Only events that say something about this message.
     message_id: Option<String>,
     /// `true`: only events that no endpoint wanted. A page may then hold fewer rows than asked for.
@@ -112,6 +114,7 @@ impl EventView {
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<EventView>>, Problem> {
     let message_id = query::word("message_id", filter.message_id.as_deref(), MessageId::parse)?;
@@ -125,10 +128,11 @@ async fn list(
         source: filter.source,
         allowed_sources: caller.sources,
         user_id: filter.user_id,
+        external_user_id: filter.external_user_id,
         message_id,
         since_ms: query::time_ms("since", filter.since.as_deref())?,
         until_ms: query::time_ms("until", filter.until.as_deref())?,
-        limit: query::limit(filter.limit.as_deref())?,
+        limit: pages.rows(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
     let page = store.events(&filter).await?;

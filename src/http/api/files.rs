@@ -16,7 +16,7 @@ use crate::http::origin::Origin;
 use crate::http::problem::Problem;
 use crate::http::query::{self, Query};
 use crate::http::state::HttpState;
-use crate::messages::{self, Messages, NewFile};
+use crate::messages::{Messages, NewFile};
 use crate::wecom::api::media::MediaKind;
 
 pub(crate) fn routes() -> OpenApiRouter<HttpState> {
@@ -65,7 +65,7 @@ async fn keep(
     let channel = asked.channel.ok_or_else(|| missing("channel"))?;
     let name = asked.filename.ok_or_else(|| missing("filename"))?;
     let received = body::receive(request.into_body(), bodies.bytes_max, &bodies.budget).await?;
-    let asking = messages::Caller { scope: caller.actor.clone(), allowed: caller.sources };
+    let asking = caller.asking();
     let file = NewFile { channel, kind, name, content: received.bytes.clone() };
     let id = messages.keep_file(file, &asking).await?;
     audit.note(&origin, &caller.actor, "file.kept", id.as_str());

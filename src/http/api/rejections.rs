@@ -11,7 +11,7 @@ use super::listing::Listing;
 use crate::clock::rfc3339_ms;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::store::{Rejection, RejectionFilter, Store};
 
@@ -88,6 +88,7 @@ impl From<Rejection> for RejectionView {
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<RejectionView>>, Problem> {
     let filter = RejectionFilter {
@@ -95,7 +96,7 @@ async fn list(
         allowed_sources: caller.sources,
         since_ms: query::time_ms("since", filter.since.as_deref())?,
         until_ms: query::time_ms("until", filter.until.as_deref())?,
-        limit: query::limit(filter.limit.as_deref())?,
+        limit: pages.rows(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
     Ok(Json(Listing::of(store.rejections(&filter).await?)))

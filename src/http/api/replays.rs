@@ -18,7 +18,7 @@ use crate::http::auth::Caller;
 use crate::http::json_body::JsonBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{PageLimits, Query};
 use crate::http::state::HttpState;
 use crate::ids::ReplayId;
 use crate::store::Store;
@@ -153,10 +153,11 @@ async fn start(
 async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<ReplayView>>, Problem> {
     allowed(&caller)?;
-    let limit = query::limit(filter.limit.as_deref())?;
+    let limit = pages.rows(filter.limit.as_deref())?;
     Ok(Json(Listing::of(store.replays(limit, filter.cursor.as_deref()).await?)))
 }
 

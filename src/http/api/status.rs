@@ -19,6 +19,7 @@ use crate::intake::Intake;
 use crate::source::Sources;
 use crate::spool::SpoolState;
 use crate::store::{Store, StoreError};
+use crate::upkeep::resealing::Resealing;
 
 /// What the service is called and since when it runs.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct StatusState {
     pub(crate) sources: Arc<ArcSwap<Sources>>,
     pub(crate) health: Health,
     pub(crate) clock: Clock,
+    pub(crate) resealing: Resealing,
 }
 
 pub(crate) fn routes() -> OpenApiRouter<HttpState> {
@@ -77,6 +79,8 @@ struct StatusView {
     queue_depth: usize,
     /// What waits for the database on the local disk; absent where there is no spool.
     spool: Option<SpoolView>,
+    /// What seals rows; absent where nothing does.
+    encryption: Option<EncryptionView>,
     /// Events, as the database estimates them. As the figures below, `null` while the database is away.
     events_estimate: Option<i64>,
     /// Messages not yet sent, up to 10,000.
@@ -102,6 +106,39 @@ struct SpoolView {
     oldest_at: Option<String>,
     /// Callbacks that the database refused; they lie in the file.
     set_aside: u64,
+    /// Callbacks sealed with a key that is not here; they lie in the file.
+    withheld: u64,
+}
+
+/// Rows sealed at rest.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EncryptionStatus)]
+struct EncryptionView {
+    /// The id of the key that seals what is written; `null`: it is written clear.
+    key: Option<String>,
+    /// The ids of keys that only open what was written before.
+    previous: Vec<String>,
+    /// Values that are not sealed with the key yet, as last counted; 0: previous keys can be dropped. `null` until they
+    /// were counted.
+    left: Option<u64>,
+    /// Values sealed anew since the start.
+    resealed: u64,
+    /// Values that cannot be opened: their key is not here, or they are damaged.
+    unreadable: u64,
+}
+
+impl EncryptionView {
+    fn of(resealing: &Resealing) -> Option<Self> {
+        let ((key, previous), state) = (resealing.keys(), resealing.state());
+        let is_on = key.is_some() || !previous.is_empty();
+        is_on.then_some(Self {
+            key,
+            previous,
+            left: state.left,
+            resealed: state.resealed,
+            unreadable: state.unreadable,
+        })
+    }
 }
 
 impl SpoolView {
@@ -113,6 +150,7 @@ impl SpoolView {
             bytes: size.bytes,
             oldest_at: (size.rows > 0).then(|| rfc3339_ms(size.oldest_ms)),
             set_aside: size.set_aside,
+            withheld: size.withheld,
         }
     }
 }
@@ -145,6 +183,7 @@ async fn show(State(state): State<StatusState>) -> Result<Json<StatusView>, Prob
         handlers: state.sources.load().handlers().len(),
         queue_depth: state.intake.depth(),
         spool: state.intake.spool().map(SpoolView::of),
+        encryption: EncryptionView::of(&state.resealing),
         events_estimate: counts.map(|counts| counts.events_estimate),
         messages_pending: messages(Status::Pending),
         messages_uncertain: messages(Status::Uncertain),

@@ -1,4 +1,4 @@
-//! `/api/v1/users/{id}`: what is known of one person, to be shown to them or to be erased.
+//! `/api/v1/users/{id}` and `/api/v1/customers/{id}`: what is known of one person, to be shown to them or to be erased.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,25 +16,30 @@ use crate::http::origin::Origin;
 use crate::http::problem::Problem;
 use crate::http::state::HttpState;
 use crate::ids::AuditId;
-use crate::privacy::{self, ExportLimits};
+use crate::privacy::{self, ExportLimits, Person};
 use crate::store::{Store, StoredEvent};
 
 /// Longest user id, in bytes.
 const USER_ID_BYTES_MAX: usize = 128;
 
-/// Longest time of one erasure; what is left then is for the next call. Shorter than `handling_timeout_ms`.
-const ERASE_LIMIT_MS: i64 = 20_000;
+/// Longest time of one erasure in ms; what is left then is for the next call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EraseTimeout(pub(crate) u64);
 
 pub(crate) fn routes() -> OpenApiRouter<HttpState> {
-    OpenApiRouter::new().routes(routes!(export, erase))
+    OpenApiRouter::new().routes(routes!(export, erase)).routes(routes!(export_customer, erase_customer))
 }
 
 /// Everything known of one person.
 #[derive(Debug, Serialize, ToSchema)]
 struct UserExport {
-    /// Their id.
-    user_id: String,
-    /// The events that they caused, newest first.
+    /// Their id, of a member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    /// Their id, of a customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_user_id: Option<String>,
+    /// The events that they caused, or that are about them, newest first.
     events: Vec<ExportedEvent>,
     /// The messages that name them as a recipient, newest first.
     messages: Vec<ExportedMessage>,
@@ -98,7 +103,10 @@ impl From<StoredEvent> for ExportedEvent {
             source: event.source,
             kind: event.kind.to_string(),
             timestamp: rfc3339_ms(event.accepted_ms),
-            raw: String::from_utf8_lossy(&event.payload).into_owned(),
+            raw: match &event.unopened {
+                Some(why) => format!("({why})"),
+                None => String::from_utf8_lossy(&event.payload).into_owned(),
+            },
         }
     }
 }
@@ -110,7 +118,7 @@ impl From<Message> for ExportedMessage {
             channel: message.channel,
             status: message.status.as_str(),
             created_at: rfc3339_ms(message.created_ms),
-            body: message.body,
+            body: message.unopened.map_or(message.body, |why| format!("({why})")),
         }
     }
 }
@@ -126,9 +134,53 @@ fn allowed(caller: &Caller, user_id: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What the handlers of a person work with.
+struct Work<'w> {
+    store: &'w Store,
+    audit: &'w Audit,
+    caller: &'w Caller,
+    origin: &'w Origin,
+}
+
+impl Work<'_> {
+    async fn export(&self, person: Person<'_>, action: &'static str) -> Result<UserExport, Problem> {
+        let (user_id, external_user_id) = match person {
+            Person::Member(id) => (Some(id.to_owned()), None),
+            Person::Customer(id) => (None, Some(id.to_owned())),
+        };
+        let id = user_id.as_deref().or(external_user_id.as_deref()).unwrap_or_default();
+        allowed(self.caller, id)?;
+        let found = privacy::export(self.store, person, ExportLimits::default()).await?;
+        self.audit.note(self.origin, &self.caller.actor, action, id);
+        Ok(UserExport {
+            events: found.events.into_iter().map(ExportedEvent::from).collect(),
+            messages: found.messages.into_iter().map(ExportedMessage::from).collect(),
+            complete: found.complete,
+            user_id,
+            external_user_id,
+        })
+    }
+
+    async fn erase(
+        &self,
+        person: Person<'_>,
+        action: &'static str,
+        (clock, maker, timeout_ms): (&Clock, &KeyMaker, u64),
+    ) -> Result<UserErasure, Problem> {
+        let (Person::Member(id) | Person::Customer(id)) = person;
+        allowed(self.caller, id)?;
+        let alias = format!("erased:{}", maker.ids.make::<AuditId>());
+        let deadline_ms = clock.steady_ms().saturating_add_unsigned(timeout_ms);
+        let done = privacy::erase(self.store, person, &alias, clock, deadline_ms).await?;
+        self.audit.note(self.origin, &self.caller.actor, action, &alias);
+        let privacy::Erased { events, messages, pending_messages, evidence, complete } = done;
+        Ok(UserErasure { alias, events, messages, pending_messages, evidence, complete })
+    }
+}
+
 /// Show what is known of a person
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "privacy",
-    params(("id" = String, Path, description = "The member's user id")),
+    params(("id" = String, Path, description = "The member's user id, or a follower's `openid`")),
     responses((status = 200, description = "Everything, up to a limit", body = UserExport)))]
 async fn export(
     State(store): State<Store>,
@@ -137,15 +189,23 @@ async fn export(
     origin: Origin,
     Path(user_id): Path<String>,
 ) -> Result<Json<UserExport>, Problem> {
-    allowed(&caller, &user_id)?;
-    let found = privacy::export(&store, &user_id, ExportLimits::default()).await?;
-    audit.note(&origin, &caller.actor, "user.exported", &user_id);
-    Ok(Json(UserExport {
-        user_id,
-        events: found.events.into_iter().map(ExportedEvent::from).collect(),
-        messages: found.messages.into_iter().map(ExportedMessage::from).collect(),
-        complete: found.complete,
-    }))
+    let work = Work { store: &store, audit: &audit, caller: &caller, origin: &origin };
+    work.export(Person::Member(&user_id), "user.exported").await.map(Json)
+}
+
+/// Show what is known of a customer
+#[utoipa::path(get, path = "/api/v1/customers/{id}", tag = "privacy",
+    params(("id" = String, Path, description = "The customer's `external_userid`")),
+    responses((status = 200, description = "Everything, up to a limit", body = UserExport)))]
+async fn export_customer(
+    State(store): State<Store>,
+    State(audit): State<Audit>,
+    caller: Caller,
+    origin: Origin,
+    Path(id): Path<String>,
+) -> Result<Json<UserExport>, Problem> {
+    let work = Work { store: &store, audit: &audit, caller: &caller, origin: &origin };
+    work.export(Person::Customer(&id), "customer.exported").await.map(Json)
 }
 
 /// Erase a person
@@ -154,10 +214,10 @@ async fn export(
 /// that it was done, under the alias. The bytes of a SQLite file are overwritten, but copies from before a page was
 /// split stay until `VACUUM`; backups stay as they are.
 #[utoipa::path(delete, path = "/api/v1/users/{id}", tag = "privacy",
-    params(("id" = String, Path, description = "The member's user id")),
+    params(("id" = String, Path, description = "The member's user id, or a follower's `openid`")),
     responses((status = 200, description = "What was done", body = UserErasure)))]
 async fn erase(
-    State(store): State<Store>,
+    State(parts): State<(Store, EraseTimeout)>,
     State(audit): State<Audit>,
     State(clock): State<Clock>,
     State(maker): State<KeyMaker>,
@@ -165,11 +225,30 @@ async fn erase(
     origin: Origin,
     Path(user_id): Path<String>,
 ) -> Result<Json<UserErasure>, Problem> {
-    allowed(&caller, &user_id)?;
-    let alias = format!("erased:{}", maker.ids.make::<AuditId>());
-    let deadline_ms = clock.steady_ms().saturating_add(ERASE_LIMIT_MS);
-    let done = privacy::erase(&store, &user_id, &alias, &clock, deadline_ms).await?;
-    audit.note(&origin, &caller.actor, "user.erased", &alias);
-    let privacy::Erased { events, messages, pending_messages, evidence, complete } = done;
-    Ok(Json(UserErasure { alias, events, messages, pending_messages, evidence, complete }))
+    let (store, EraseTimeout(timeout_ms)) = &parts;
+    let work = Work { store, audit: &audit, caller: &caller, origin: &origin };
+    let tools = (&clock, &maker, *timeout_ms);
+    work.erase(Person::Member(&user_id), "user.erased", tools).await.map(Json)
+}
+
+/// Erase a customer
+///
+/// As a member is erased, from every event that is about them; a member who is named beside them there loses their
+/// name in it too, for the whole text goes.
+#[utoipa::path(delete, path = "/api/v1/customers/{id}", tag = "privacy",
+    params(("id" = String, Path, description = "The customer's `external_userid`")),
+    responses((status = 200, description = "What was done", body = UserErasure)))]
+async fn erase_customer(
+    State(parts): State<(Store, EraseTimeout)>,
+    State(audit): State<Audit>,
+    State(clock): State<Clock>,
+    State(maker): State<KeyMaker>,
+    caller: Caller,
+    origin: Origin,
+    Path(id): Path<String>,
+) -> Result<Json<UserErasure>, Problem> {
+    let (store, EraseTimeout(timeout_ms)) = &parts;
+    let work = Work { store, audit: &audit, caller: &caller, origin: &origin };
+    let tools = (&clock, &maker, *timeout_ms);
+    work.erase(Person::Customer(&id), "customer.erased", tools).await.map(Json)
 }

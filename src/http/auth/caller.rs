@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::http::problem::Problem;
+use crate::messages;
 use crate::store::{ApiKeyRow, Role};
 
 /// Whoever called.
@@ -21,6 +22,11 @@ impl Caller {
     /// A program on the same machine, where no key is in use.
     pub(crate) fn local() -> Self {
         Self { actor: "local".to_owned(), role: Role::Admin, sources: Vec::new() }
+    }
+
+    /// The same as one who sends messages.
+    pub(crate) fn asking(&self) -> messages::Caller {
+        messages::Caller { scope: self.actor.clone(), allowed: self.sources.clone() }
     }
 
     /// Whether they may see what belongs to `source`.

@@ -117,6 +117,11 @@ impl ApiKeys {
         self.wrong(origin)
     }
 
+    /// The budget of wrong keys.
+    pub(crate) fn wrong_rate(&self) -> &AddressRate {
+        &self.0.wrong
+    }
+
     /// Forgets the wrong tries of addresses that have waited long enough.
     pub(crate) fn forget_addresses(&self) {
         self.0.wrong.forget();

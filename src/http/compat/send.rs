@@ -33,7 +33,7 @@ const BESIDE_ROBOT: [&str; 4] = ["msgtype", "chatid", "post_id", "visible_to_use
 #[derive(Debug, Deserialize)]
 pub(super) struct Token {
     #[serde(default)]
-    access_token: String,
+    pub(super) access_token: String,
 }
 
 /// `POST /cgi-bin/message/send`.
@@ -115,7 +115,7 @@ pub(super) fn chosen<'b>(
 }
 
 impl Compat {
-    async fn read(&self, request: Request) -> Result<Map<String, Value>, QyAnswer> {
+    pub(super) async fn read(&self, request: Request) -> Result<Map<String, Value>, QyAnswer> {
         let bodies = &self.bodies.0;
         // Old scripts send every type of content, or none.
         let received = body::receive(request.into_body(), bodies.bytes_max, &bodies.budget).await;
@@ -153,7 +153,7 @@ impl Compat {
         }
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         mut message: Map<String, Value>,
         channel: &str,

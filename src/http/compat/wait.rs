@@ -10,9 +10,6 @@ use crate::domain::fold::Tracked;
 use crate::domain::status::Status;
 use crate::messages::Accepted;
 
-/// How long a caller waits for the platform's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Another replica may send the message; then nobody here tells of its end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -25,7 +22,8 @@ impl Compat {
         mut ended: broadcast::Receiver<std::sync::Arc<str>>,
     ) -> QyAnswer {
         let id = accepted.id.as_str();
-        let found = tokio::time::timeout(PATIENCE, async {
+        let patience = Duration::from_millis(self.answer_wait_ms);
+        let found = tokio::time::timeout(patience, async {
             loop {
                 match self.tracker.status(id, &[]).await {
                     Ok(Some(tracked)) if tracked.status != Status::Pending => return Some(tracked),

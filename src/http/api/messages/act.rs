@@ -11,7 +11,7 @@ use crate::http::auth::Caller;
 use crate::http::json_body::JsonBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::messages::{self, ActError, Messages};
+use crate::messages::{ActError, Messages};
 
 /// Something was done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +37,7 @@ pub(super) async fn cancel(
     origin: Origin,
     Path(id): Path<String>,
 ) -> Result<Json<Done>, Problem> {
-    let message_id = messages.cancel(&id, &asking(&caller)).await?.to_string();
+    let message_id = messages.cancel(&id, &caller.asking()).await?.to_string();
     audit.note(&origin, &caller.actor, "message.cancelled", &message_id);
     Ok(Json(Done { message_id, done: "cancelled" }))
 }
@@ -55,7 +55,7 @@ pub(super) async fn recall(
     origin: Origin,
     Path(id): Path<String>,
 ) -> Result<Json<Done>, Problem> {
-    let message_id = messages.recall(&id, &asking(&caller)).await?.to_string();
+    let message_id = messages.recall(&id, &caller.asking()).await?.to_string();
     audit.note(&origin, &caller.actor, "message.recalled", &message_id);
     Ok(Json(Done { message_id, done: "recalled" }))
 }
@@ -79,13 +79,9 @@ pub(super) async fn update_card(
     request: Request,
 ) -> Result<Json<Done>, Problem> {
     let change: Value = bodies.read(request).await?;
-    let message_id = messages.update_card(&id, &asking(&caller), change).await?.to_string();
+    let message_id = messages.update_card(&id, &caller.asking(), change).await?.to_string();
     audit.note(&origin, &caller.actor, "message.card_updated", &message_id);
     Ok(Json(Done { message_id, done: "updated" }))
-}
-
-fn asking(caller: &Caller) -> messages::Caller {
-    messages::Caller { scope: caller.actor.clone(), allowed: caller.sources.clone() }
 }
 
 impl From<ActError> for Problem {

@@ -13,7 +13,7 @@ use crate::http::auth::Caller;
 use crate::http::json_body::SendBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::messages::{self, Messages};
+use crate::messages::Messages;
 
 /// Many messages.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -45,7 +45,7 @@ pub(super) async fn send_all(
     request: Request,
 ) -> Result<(StatusCode, Json<BatchTaken>), Problem> {
     let batch: Batch = bodies.read(request).await?;
-    let asking = messages::Caller { scope: caller.actor.clone(), allowed: caller.sources };
+    let asking = caller.asking();
     let accepted = messages.send_all(batch.messages, &asking).await?;
     let first = accepted.first().map(|accepted| accepted.id.to_string()).unwrap_or_default();
     audit.note(&origin, &caller.actor, "messages.sent", &format!("{} from {first}", accepted.len()));

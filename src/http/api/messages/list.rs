@@ -11,7 +11,7 @@ use crate::domain::status::Status;
 use crate::http::api::listing::Listing;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::store::{MessageFilter, Store};
 
 /// Which messages to list.
@@ -83,6 +83,7 @@ impl From<Message> for MessageView {
 pub(super) async fn list(
     State(store): State<Store>,
     caller: Caller,
+    State(pages): State<PageLimits>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<Listing<MessageView>>, Problem> {
     let filter = MessageFilter {
@@ -92,7 +93,7 @@ pub(super) async fn list(
         user_id: filter.user_id,
         since_ms: query::time_ms("since", filter.since.as_deref())?,
         until_ms: query::time_ms("until", filter.until.as_deref())?,
-        limit: query::limit(filter.limit.as_deref())?,
+        limit: pages.rows(filter.limit.as_deref())?,
         cursor: filter.cursor,
     };
     Ok(Json(Listing::of(store.messages(&filter).await?)))

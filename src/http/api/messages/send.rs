@@ -13,7 +13,7 @@ use crate::http::auth::Caller;
 use crate::http::json_body::SendBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::messages::{self, Accepted, Messages, SendError};
+use crate::messages::{Accepted, Messages, SendError};
 use crate::wecom::api::field::FieldError;
 
 /// The caller's own key for a send: sent again with it, the message stays one.
@@ -55,7 +55,7 @@ pub(super) async fn send(
     let message: Value = bodies.read(request).await?;
     // What is not ASCII is refused like any other unfit key.
     let key = key.as_ref().map(|key| key.to_str().unwrap_or_default());
-    let asking = messages::Caller { scope: caller.actor.clone(), allowed: caller.sources };
+    let asking = caller.asking();
     let accepted = messages.send(message, &asking, key).await?;
     audit.note(&origin, &caller.actor, "message.sent", accepted.id.as_str());
     Ok((StatusCode::ACCEPTED, Json(accepted.into())))

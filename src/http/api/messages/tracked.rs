@@ -9,15 +9,17 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::rfc3339_ms;
+use crate::domain::delivery::Attempt;
 use crate::domain::fold::{HistoryEntry, InteractionEntry, RecipientStatus, Tracked};
 use crate::domain::status::Status;
+use crate::http::api::channels::{ChannelFacts, SharedChannels};
 use crate::http::api::listing::Listing;
 use crate::http::audit::Audit;
 use crate::http::auth::Caller;
 use crate::http::json_body::JsonBodies;
 use crate::http::origin::Origin;
 use crate::http::problem::Problem;
-use crate::http::query::{self, Query};
+use crate::http::query::{self, PageLimits, Query};
 use crate::ids::EvidenceId;
 use crate::tracker::{ENTRIES_MAX, Report, Tracker};
 
@@ -35,7 +37,8 @@ pub(super) struct StatusView {
     timestamp: String,
     /// The person it is about, if it is exactly one.
     user_id: Option<String>,
-    /// Why it failed, expired, or is uncertain.
+    /// Why it failed, expired, or is uncertain; of one that is pending, why it was not sent yet, if it was tried or its
+    /// channel halts.
     error_message: Option<String>,
     /// What else is known.
     #[schema(value_type = Object)]
@@ -100,6 +103,25 @@ impl From<Tracked> for StatusView {
     }
 }
 
+impl StatusView {
+    /// `last`: how the last attempt at it ended.
+    fn say_why_it_waits(&mut self, last: Option<Attempt>, channels: &[ChannelFacts]) {
+        if let Some(last) = last {
+            self.details.insert("attempts".to_owned(), last.number.into());
+            if let Some(code) = last.errcode {
+                self.details.insert("code".to_owned(), code.into());
+            }
+            self.error_message = last.error;
+            return;
+        }
+        let channel = self.details.get("channel").and_then(Value::as_str);
+        let facts = channels.iter().find(|facts| Some(facts.name.as_str()) == channel);
+        if let Some(halt) = facts.and_then(ChannelFacts::halt) {
+            self.error_message = Some(format!("the channel halts: {}", halt.reason));
+        }
+    }
+}
+
 impl From<HistoryEntry> for StatusView {
     fn from(entry: HistoryEntry) -> Self {
         Self {
@@ -152,13 +174,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn read(&self) -> Result<(Option<EvidenceId>, usize), Problem> {
+    fn read(&self, pages: PageLimits) -> Result<(Option<EvidenceId>, usize), Problem> {
         let after = query::word("cursor", self.cursor.as_deref(), EvidenceId::parse)?;
-        let limit = match query::limit(self.limit.as_deref())? {
-            0 => ENTRIES_MAX,
-            limit => limit,
-        };
-        Ok((after, limit))
+        Ok((after, pages.rows_or(self.limit.as_deref(), ENTRIES_MAX)?))
     }
 }
 
@@ -170,11 +188,16 @@ impl Part {
     responses((status = 200, description = "The status", body = StatusView)))]
 pub(super) async fn status(
     State(tracker): State<Tracker>,
+    State(channels): State<SharedChannels>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<StatusView>, Problem> {
-    let found = tracker.status(&id, &caller.sources).await?;
-    Ok(Json(found.ok_or_else(Problem::not_found)?.into()))
+    let found = tracker.status(&id, &caller.sources).await?.ok_or_else(Problem::not_found)?;
+    let mut view = StatusView::from(found.clone());
+    if found.status == Status::Pending {
+        view.say_why_it_waits(tracker.last_failure(&found).await?, &channels.load());
+    }
+    Ok(Json(view))
 }
 
 /// Read a message's history
@@ -188,10 +211,11 @@ pub(super) async fn history(
     State(tracker): State<Tracker>,
     caller: Caller,
     Path(id): Path<String>,
+    State(pages): State<PageLimits>,
     Query(part): Query<Part>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let (after, limit) = part.read()?;
+    let (after, limit) = part.read(pages)?;
     let found = tracker.history(&id, &caller.sources, after.as_ref(), limit).await?;
     let page = found.ok_or_else(Problem::not_found)?;
     let entries: Vec<StatusView> = page.entries.into_iter().map(StatusView::from).collect();
@@ -215,9 +239,10 @@ pub(super) async fn interactions(
     State(tracker): State<Tracker>,
     caller: Caller,
     Path(id): Path<String>,
+    State(pages): State<PageLimits>,
     Query(part): Query<Part>,
 ) -> Result<Json<Listing<InteractionView>>, Problem> {
-    let (after, limit) = part.read()?;
+    let (after, limit) = part.read(pages)?;
     let found = tracker.interactions(&id, &caller.sources, after.as_ref(), limit).await?;
     let page = found.ok_or_else(Problem::not_found)?;
     let data = page.entries.into_iter().map(InteractionView::from).collect();
