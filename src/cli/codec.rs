@@ -18,6 +18,7 @@ use crate::source::CallbackKeys;
 use crate::wecom::callback::{Opened, SealedCallback};
 use crate::wecom::event;
 use crate::wecom::keys::{EncodingAesKey, KeyError, ReceiveIds, Token};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::refusal::Refusal;
 use crate::wecom::signature::Signature;
 
@@ -127,7 +128,7 @@ pub fn run(
             let what = if is_url_check(query) {
                 "a URL verification".to_owned()
             } else {
-                event::read(&message).kind.to_string()
+                event::read(&message, &ReadLimits::WIDEST).kind.to_string()
             };
             writeln!(out, "right: {what}, {} bytes for receive id `{receive_id}`", message.len())?;
         }
@@ -196,9 +197,9 @@ fn open(query: &str, keys: &Keys, input: &mut dyn Read) -> Result<Opened, Comman
     let query = query.trim_start_matches('?');
     let body = if is_url_check(query) { Vec::new() } else { read_all(input)? };
     let callback = if is_url_check(query) {
-        SealedCallback::read_url_check(query)
+        SealedCallback::read_url_check(query, &ReadLimits::WIDEST)
     } else {
-        SealedCallback::read(query, &body)
+        SealedCallback::read(query, &body, &ReadLimits::WIDEST)
     };
     callback
         .and_then(|callback| callback.verify(&keys.token)?.decrypt(&keys.encoding_aes_key, &keys.receive_ids))

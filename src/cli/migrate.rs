@@ -32,5 +32,5 @@ pub async fn run(
 /// # Errors
 /// What is wrong with it, and which one it is.
 pub(super) async fn open(config: &Config, clock: Clock, entropy: Entropy) -> Result<Store, StartError> {
-    app::open_store(config, &clock, &IdMaker::new(clock.clone(), entropy)).await
+    app::open_store(config, &clock, &IdMaker::new(clock.clone(), entropy.clone()), &entropy).await
 }

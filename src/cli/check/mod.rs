@@ -19,6 +19,7 @@ use crate::config::{ChannelConfig, Config, ConfigFile};
 use crate::entropy::Entropy;
 use crate::source::{RawCallback, SealedSettings, Sources, WECHAT};
 use crate::wecom::keys::{EncodingAesKey, Token};
+use crate::wecom::limits::ReadLimits;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -72,6 +73,7 @@ fn channel_needs(
         writeln!(out, "  callback URL: {}", callback_url(config, channel))?;
     }
     let Some(sealed) = &channel.sealed else { return Ok(()) };
+    let limits = config.limits.callback.read;
     let SealedSettings { keys, receive_ids, previous, window_ms } = sealed;
     let receive_ids: Vec<String> = receive_ids.iter().map(|id| format!("`{id}`")).collect();
     writeln!(out, "  Token: {} characters", keys.token.expose().chars().count())?;
@@ -79,7 +81,7 @@ fn channel_needs(
     writeln!(out, "  receive ids: {}", receive_ids.join(", "))?;
     writeln!(out, "  previous keys: {}", if previous.is_some() { "accepted too" } else { "none" })?;
     writeln!(out, "  timestamps: up to {} min off", window_ms / 60_000)?;
-    writeln!(out, "  URL verification: {}", rehearsal(channel, sealed, clock, entropy))?;
+    writeln!(out, "  URL verification: {}", rehearsal(channel, sealed, limits, clock, entropy))?;
     Ok(())
 }
 
@@ -93,13 +95,19 @@ fn callback_url(config: &Config, channel: &ChannelConfig) -> String {
 }
 
 /// Whether a URL verification with the configured keys is answered right.
-fn rehearsal(channel: &ChannelConfig, sealed: &SealedSettings, clock: &Clock, entropy: &Entropy) -> String {
+fn rehearsal(
+    channel: &ChannelConfig,
+    sealed: &SealedSettings,
+    limits: ReadLimits,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> String {
     let check = match UrlCheck::new(sealed, clock, entropy) {
         Ok(check) => check,
         Err(what) => return what,
     };
     let (headers, body) = (http::HeaderMap::new(), Bytes::new());
-    let raw = RawCallback { query: &check.query, headers: &headers, body: &body };
+    let raw = RawCallback { query: &check.query, headers: &headers, body: &body, limits };
     let sources = match Sources::build(vec![channel.source()]) {
         Ok(sources) => sources,
         Err(problems) => return problems.join("; "),

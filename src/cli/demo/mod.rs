@@ -2,9 +2,11 @@
 //!
 //! A gateway on SQLite and a fake WeCom platform run in this one process. The platform checks the callback URL,
 //! sends callbacks of different kinds, repeats one, and somebody forges one; then the gateway sends a robot message
-//! and its status is followed to the end; a business system that fails twice gets an event, and a replay of it. Every step is a real request over loopback, printed with the command that
+//! and its status is followed to the end; a business system that fails twice gets an event, and a replay of it; two
+//! callbacks are answered at once, and a developer listens. Every step is a real request over loopback, printed with the command that
 //! repeats it.
 
+mod answers;
 mod console;
 mod forward;
 mod sending;

@@ -28,6 +28,9 @@ const BURST_KEY: &str = "demo-alerts";
 /// The robot that gets the burst.
 pub(super) const BURST_CHANNEL: &str = "alerts";
 
+/// What a member is told who writes `help`.
+pub(super) const HELP: &str = "Write to it@example.com";
+
 /// How long the demonstration waits for something to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -60,7 +63,7 @@ impl Site {
         let receiver = Receiver::start(any_port).await?;
 
         let file = folder.join("notification.yaml");
-        std::fs::write(&file, configuration(&fake))?;
+        std::fs::write(&file, configuration(&fake, &receiver))?;
         let file = ConfigFile::find(Some(file), None, folder)?;
         let config = file.load()?;
         let gateway = Gateway::builder(file).start_with(config, clock.clone(), entropy.clone()).await?;
@@ -123,7 +126,8 @@ impl Site {
 }
 
 /// The gateway's configuration, as a user would write it.
-fn configuration(fake: &FakeWecom) -> String {
+fn configuration(fake: &FakeWecom, receiver: &Receiver) -> String {
+    let ask_url = receiver.url("/greet?type=says-0&body=%7B%22text%22%3A%22Good+morning%22%7D");
     let (base_url, robot_url, burst_url) =
         (fake.base_url(), fake.robot_url(ROBOT_KEY), fake.robot_url(BURST_KEY));
     format!(
@@ -140,6 +144,9 @@ fn configuration(fake: &FakeWecom) -> String {
          \x20   base_url: {base_url}\n\
          \x20   token: {TOKEN}\n\
          \x20   encoding_aes_key: {AES_KEY}\n\
+         \x20   replies:\n\
+         \x20     - {{ keyword: [help, 帮助], reply: {{ text: '{HELP}' }} }}\n\
+         \x20   ask: {{ url: '{ask_url}', secret: a-secret-of-the-demonstration, events: [event.enter_agent] }}\n\
          \x20 wechat_bot:\n\
          \x20   webhook_url: {robot_url}\n\
          \x20   secret: demo-robot-secret\n\

@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use serde_json::{Value, json};
 
+use super::answers;
 use super::console::Console;
 use super::forward;
 use super::sending;
@@ -39,9 +40,10 @@ pub(super) async fn show(site: &Site, console: &mut Console<'_>) -> anyhow::Resu
     follow(site, console, &message).await?;
     sending::show(site, console).await?;
     forward::show(site, console).await?;
+    answers::show(site, console).await?;
     console.title(
         "Done: verified, decrypted, stored before the answer, folded, refused with a reason, sent, paced, tracked, \
-         forwarded.",
+         forwarded, answered at once, listened to.",
     )?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! `dev …`: the other sides of the gateway, for tests and for people without an account.
 //!
-//! A fake WeCom platform, a player of platform callbacks, a receiver that shows what arrives. They speak the
+//! A fake WeCom platform, a player of platform callbacks, a receiver that shows what arrives, a listener. They speak the
 //! protocols themselves and share no rule with the gateway but its ciphers, so that both cannot be wrong alike.
 
 pub mod callback;
+pub mod listen;
 pub mod listener;
 pub mod platform;
 pub mod post;
@@ -24,6 +25,8 @@ pub enum DevCommand {
     Callback(callback::CallbackArgs),
     /// A business system that prints what arrives, checks signatures, and misbehaves on request.
     Receiver(receiver::ReceiverArgs),
+    /// Bring the live events of a gateway to this machine.
+    Listen(listen::ListenArgs),
     /// Post signed events to a receiver in a loop, without a gateway.
     Post(post::PostArgs),
 }
@@ -34,6 +37,7 @@ pub async fn run(command: DevCommand) -> anyhow::Result<()> {
         DevCommand::Wecom(args) => wecom::run(args).await,
         DevCommand::Callback(args) => callback::run(args).await,
         DevCommand::Receiver(args) => receiver::run(args).await,
+        DevCommand::Listen(args) => listen::run(args).await,
         DevCommand::Post(args) => post::run(args).await,
     }
 }

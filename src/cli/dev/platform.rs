@@ -12,6 +12,7 @@ use crate::domain::event::Format;
 use crate::entropy::Entropy;
 use crate::wecom::callback::SealedCallback;
 use crate::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use crate::wecom::limits::ReadLimits;
 use crate::wecom::reply::seal_parts;
 
 /// The platform waits this long for an answer.
@@ -151,7 +152,7 @@ impl Platform {
         let nonce = part("<Nonce><![CDATA[", "]]>").or_else(|| part("\"nonce\":\"", "\""))?;
         let timestamp = part("<TimeStamp>", "<").or_else(|| part("\"timestamp\":", ","))?;
         let query = format!("msg_signature={signature}&timestamp={timestamp}&nonce={nonce}");
-        let sealed = SealedCallback::read(&query, answer.body.as_bytes()).ok()?;
+        let sealed = SealedCallback::read(&query, answer.body.as_bytes(), &ReadLimits::WIDEST).ok()?;
         let ids = ReceiveIds::new(vec![self.receive_id.clone()]);
         let opened = sealed.verify(&self.token).ok()?.decrypt(&self.key, &ids).ok()?;
         String::from_utf8(opened.message.to_vec()).ok()
@@ -259,7 +260,7 @@ mod tests {
 
     fn open(request: &PlatformRequest) -> Result<Opened, Refusal> {
         let ids = ReceiveIds::new(vec!["ww1".to_owned()]);
-        SealedCallback::read(&request.query, request.body.as_bytes())?
+        SealedCallback::read(&request.query, request.body.as_bytes(), &ReadLimits::WIDEST)?
             .verify(&Token::parse("QDG6eK").unwrap())?
             .decrypt(&EncodingAesKey::parse(KEY).unwrap(), &ids)
     }

@@ -211,7 +211,7 @@ mod tests {
         for sample in SAMPLES {
             let plaintext = sample.fill(&filling);
             assert!(!plaintext.contains("{head}") && !plaintext.contains("{to}"), "{}", sample.name);
-            let event = event::read(plaintext.as_bytes());
+            let event = event::read(plaintext.as_bytes(), &crate::wecom::limits::ReadLimits::DEFAULT);
             assert_eq!(event.kind.as_str(), sample.kind, "{}", sample.name);
             assert!(
                 find(sample.name).is_some_and(|found| found.text == sample.text),

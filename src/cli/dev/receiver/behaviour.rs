@@ -18,6 +18,8 @@ pub enum Behaviour {
     Redirect(u16),
     /// With 200 after so many ms: `slow-300`.
     Slow(u64),
+    /// With 200 and words of its own after so many ms: `says-300&body=…`.
+    Says(u64, String),
     /// Not at all: `timeout`.
     Timeout,
     /// By hanging up: `close`.
@@ -77,6 +79,9 @@ impl Behaviour {
         if let Some(ms) = text.strip_prefix("slow-") {
             return Some(Self::Slow(ms.parse().ok()?));
         }
+        if let Some(ms) = text.strip_prefix("says-") {
+            return Some(Self::Says(ms.parse().ok()?, String::new()));
+        }
         if let Some((status, seconds)) = text.split_once("-after-") {
             return Some(Self::RetryAfter(status.parse().ok()?, seconds.parse().ok()?));
         }
@@ -97,6 +102,11 @@ impl Behaviour {
             Self::Slow(ms) => {
                 sleep(Duration::from_millis(*ms)).await;
                 answer(stream, 200, "").await.map(|()| true)
+            }
+            Self::Says(ms, body) => {
+                sleep(Duration::from_millis(*ms)).await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.map(|()| true)
             }
             Self::Timeout => for_ever().await,
             Self::Close => Ok(false),
@@ -190,6 +200,7 @@ mod tests {
         assert_eq!(Behaviour::parse("429-after-2"), Some(Behaviour::RetryAfter(429, 2)));
         assert_eq!(Behaviour::parse("redirect-302"), Some(Behaviour::Redirect(302)));
         assert_eq!(Behaviour::parse("slow-300"), Some(Behaviour::Slow(300)));
+        assert_eq!(Behaviour::parse("says-7"), Some(Behaviour::Says(7, String::new())));
         for (word, behaviour) in WORDS {
             assert_eq!(Behaviour::parse(word), Some(behaviour));
         }

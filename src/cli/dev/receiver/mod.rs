@@ -220,9 +220,12 @@ impl Shared {
         if let Some(always) = lock(&self.always).clone() {
             return always;
         }
-        let Some(behaviour) = received.parameter("type").and_then(|text| Behaviour::parse(&text)) else {
+        let Some(mut behaviour) = received.parameter("type").and_then(|text| Behaviour::parse(&text)) else {
             return Behaviour::Status(200);
         };
+        if let Behaviour::Says(_, body) = &mut behaviour {
+            *body = received.decoded("body").unwrap_or_default();
+        }
         let id = received.header("webhook-id").or_else(|| received.header("x-webhook-id"));
         let place = (received.target.clone(), id.unwrap_or_default().to_owned());
         let mut tries = lock(&self.tries);

@@ -46,6 +46,13 @@ impl Received {
         pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
     }
 
+    /// A parameter of the query, with `%7B` read as `{`.
+    pub fn decoded(&self, name: &str) -> Option<String> {
+        let query = self.target.split_once('?')?.1;
+        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()

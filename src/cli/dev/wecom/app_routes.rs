@@ -24,6 +24,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/cgi-bin/gettoken", get(token))
         .route("/cgi-bin/{room}/{method}", post(call))
+        .route("/cgi-bin/appchat/get", get(chat))
         .route("/cgi-bin/media/upload", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
         .route("/cgi-bin/webhook/upload_media", post(upload).layer(DefaultBodyLimit::max(32 << 20)))
         .route("/_fake/people", get(shown).post(people))
@@ -40,7 +41,7 @@ struct Credentials {
 }
 
 async fn token(State(shared): World, Query(asked): Query<Credentials>) -> Response {
-    let now_ms = shared.clock.wall_ms();
+    let now_ms = shared.now_ms();
     let fault = shared.world().faults.take_named("gettoken");
     let done = |refused: Option<ApiReply>| {
         let mut world = shared.world();
@@ -63,7 +64,14 @@ async fn token(State(shared): World, Query(asked): Query<Credentials>) -> Respon
 }
 
 /// Calls that take a token and JSON.
-const METHODS: [&str; 4] = ["message/send", "message/recall", "message/update_template_card", "appchat/send"];
+const METHODS: [&str; 6] = [
+    "message/send",
+    "message/recall",
+    "message/update_template_card",
+    "appchat/send",
+    "appchat/create",
+    "appchat/update",
+];
 
 #[derive(Debug, Deserialize)]
 struct Token {
@@ -81,11 +89,29 @@ async fn call(
     if !METHODS.contains(&method.as_str()) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let now_ms = shared.clock.wall_ms();
+    let now_ms = shared.now_ms();
     let fault = shared.world().faults.take(&method);
     let done = |refused| shared.world().apps.call(&method, &access_token, &body, now_ms, refused);
     let unread = || shared.world().apps.note(&method, now_ms, -1, Value::Null);
     meet(fault, done, unread).await
+}
+
+#[derive(Debug, Deserialize)]
+struct Chat {
+    #[serde(default)]
+    access_token: String,
+    #[serde(default)]
+    chatid: String,
+}
+
+async fn chat(State(shared): World, Query(asked): Query<Chat>) -> Response {
+    let now_ms = shared.now_ms();
+    let fault = shared.world().faults.take("appchat/get");
+    let body = json!({"chatid": asked.chatid}).to_string();
+    let done = |refused| {
+        shared.world().apps.call("appchat/get", &asked.access_token, body.as_bytes(), now_ms, refused)
+    };
+    meet(fault, done, || shared.world().apps.note("appchat/get", now_ms, -1, Value::Null)).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +124,7 @@ struct Upload {
 }
 
 async fn upload(State(shared): World, Query(asked): Query<Upload>, form: Bytes) -> Response {
-    let now_ms = shared.clock.wall_ms();
+    let now_ms = shared.now_ms();
     let fault = shared.world().faults.take_named("media/upload");
     let done = |refused: Option<ApiReply>| {
         let mut world = shared.world();
@@ -121,7 +147,7 @@ async fn upload(State(shared): World, Query(asked): Query<Upload>, form: Bytes) 
 
 /// Answers a call, or does what the fault says instead. `done` does what the call asks for; `unread` notes one that
 /// was not.
-async fn meet(
+pub(super) async fn meet(
     fault: Option<FaultKind>,
     done: impl Fn(Option<ApiReply>) -> AppReply,
     unread: impl Fn(),
@@ -172,12 +198,16 @@ async fn shown(State(shared): World, Query(Person { user }): Query<Person>) -> J
 struct People {
     missing: Vec<String>,
     unlicensed: Vec<String>,
+    accounts: Option<u64>,
 }
 
 async fn people(State(shared): World, Json(people): Json<People>) -> StatusCode {
     let mut world = shared.world();
     world.apps.miss(&people.missing);
     world.apps.unlicense(&people.unlicensed);
+    if people.accounts.is_some() {
+        world.apps.quota.accounts = people.accounts;
+    }
     StatusCode::CREATED
 }
 

@@ -4,18 +4,19 @@
 //! member is dropped without a word, as the real platform does; here it is counted. Sources: documents 91039
 //! (tokens), 90236 (sending), 94867 (recall) and 94945 (cards) at developer.work.weixin.qq.com.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::chats::Chats;
 use super::files::Files;
-use super::request::{calls_back, canonical, interval_s, number};
+use super::quota::Quota;
+use super::request::{calls_back, canonical, digest, interval_s, number};
+use super::rules::Rules;
+use super::tokens::Tokens;
 use super::world::ApiReply;
 use crate::domain::evidence::cut;
-
-/// How long a token lives.
-const TOKEN_S: i64 = 7_200;
 
 /// What one app may deliver to one member: so many in so many ms.
 const MEMBER_LIMITS: [(usize, i64); 2] = [(30, 60_000), (1_000, 3_600_000)];
@@ -45,6 +46,8 @@ pub struct Shown {
     pub at_ms: i64,
     /// Whether it was taken back.
     pub recalled: bool,
+    /// Equal for equal requests: who has one twice was sent it twice.
+    pub request: String,
 }
 
 /// One call of the API.
@@ -76,10 +79,7 @@ impl From<ApiReply> for AppReply {
 /// Everything about apps.
 #[derive(Debug, Default)]
 pub(super) struct Apps {
-    /// The secret of each corp; without any, every pair is one.
-    secrets: BTreeMap<String, String>,
-    tokens: HashMap<String, Token>,
-    tokens_made: u64,
+    tokens: Tokens,
     missing: HashSet<String>,
     unlicensed: HashSet<String>,
     /// When each was sent.
@@ -91,13 +91,9 @@ pub(super) struct Apps {
     calls: VecDeque<AppCall>,
     dropped: u64,
     pub(super) files: Files,
-}
-
-#[derive(Clone, Debug)]
-struct Token {
-    corp_id: String,
-    secret: String,
-    until_ms: i64,
+    pub(super) quota: Quota,
+    chats: Chats,
+    pub(super) rules: Rules,
 }
 
 #[derive(Debug)]
@@ -109,8 +105,7 @@ struct Card {
 impl Apps {
     /// Makes a corp exist whose app has this secret; again: the secret was changed.
     pub(super) fn add(&mut self, corp_id: &str, secret: &str) {
-        self.secrets.insert(corp_id.to_owned(), secret.to_owned());
-        self.tokens.retain(|_, token| token.corp_id != corp_id || token.secret == secret);
+        self.tokens.add(corp_id, secret);
     }
 
     /// `gettoken`: the same token until it ends.
@@ -120,40 +115,16 @@ impl Apps {
         secret: &str,
         now_ms: i64,
     ) -> Result<(String, i64), ApiReply> {
-        let outcome = self.judge_pair(corp_id, secret).map(|()| self.current(corp_id, secret, now_ms));
+        let judged = self.tokens.judge_pair(corp_id, secret);
+        let outcome = judged.map(|()| self.tokens.current(corp_id, secret, now_ms));
         let errcode = outcome.as_ref().map_or_else(|reply| reply.errcode, |_| 0);
         self.note("gettoken", now_ms, errcode, Value::Null);
         outcome
     }
 
-    fn judge_pair(&self, corp_id: &str, secret: &str) -> Result<(), ApiReply> {
-        let known = self.secrets.get(corp_id);
-        match (corp_id, secret, known) {
-            ("", ..) => Err(ApiReply::error(41002, "corpid missing")),
-            (_, "", _) => Err(ApiReply::error(41004, "corpsecret missing")),
-            (.., None) if !self.secrets.is_empty() => Err(ApiReply::error(40013, "invalid corpid")),
-            (_, given, Some(right)) if given != right => Err(ApiReply::error(40001, "invalid credential")),
-            _ => Ok(()),
-        }
-    }
-
-    fn current(&mut self, corp_id: &str, secret: &str, now_ms: i64) -> (String, i64) {
-        let same =
-            |token: &Token| token.corp_id == corp_id && token.secret == secret && now_ms < token.until_ms;
-        if let Some((text, token)) = self.tokens.iter().find(|(_, token)| same(token)) {
-            return (text.clone(), (token.until_ms - now_ms) / 1_000);
-        }
-        self.tokens_made += 1;
-        let text = format!("fake-access-token-{}", self.tokens_made);
-        let until_ms = now_ms + TOKEN_S * 1_000;
-        let token = Token { corp_id: corp_id.to_owned(), secret: secret.to_owned(), until_ms };
-        self.tokens.insert(text.clone(), token);
-        (text, TOKEN_S)
-    }
-
     /// Ends every token before its time.
     pub(super) fn revoke_tokens(&mut self) {
-        self.tokens.clear();
+        self.tokens.revoke();
     }
 
     /// These do not exist: user ids, `party:N`, `tag:N`.
@@ -174,6 +145,11 @@ impl Apps {
             .filter(|shown| user.as_ref().is_none_or(|user| shown.user == *user))
             .cloned()
             .collect()
+    }
+
+    /// How many messages, each person counted.
+    pub(super) fn shown_count(&self) -> usize {
+        self.shown.len()
     }
 
     /// Every call, oldest first.
@@ -205,10 +181,13 @@ impl Apps {
         let parsed: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let answered = match refused {
             Some(reply) => Err(reply),
-            None => self.admit(token, now_ms).and_then(|()| match method {
+            None => self.admit_app(token, &parsed, now_ms).and_then(|()| match method {
                 "message/send" => self.send(&parsed, now_ms),
                 "message/recall" => self.recall(&parsed, now_ms),
-                "appchat/send" => Ok(self.send_to_chat(&parsed, now_ms)),
+                "appchat/send" => self.rules.may_chat().map(|()| self.send_to_chat(&parsed, now_ms)),
+                "appchat/create" => Ok(self.chats.create(&parsed)),
+                "appchat/update" => Ok(self.chats.update(&parsed)),
+                "appchat/get" => Ok(self.chats.get(&parsed)),
                 _ => self.update_card(&parsed, now_ms),
             }),
         };
@@ -218,12 +197,12 @@ impl Apps {
     }
 
     pub(super) fn admit(&self, token: &str, now_ms: i64) -> Result<(), ApiReply> {
-        match self.tokens.get(token) {
-            _ if token.is_empty() => Err(ApiReply::error(41001, "access_token missing")),
-            None => Err(ApiReply::error(40014, "invalid access_token")),
-            Some(known) if known.until_ms <= now_ms => Err(ApiReply::error(42001, "access_token expired")),
-            Some(_) => Ok(()),
-        }
+        self.tokens.admit(token, now_ms)
+    }
+
+    /// The same for a call that an app makes.
+    fn admit_app(&self, token: &str, request: &Value, now_ms: i64) -> Result<(), ApiReply> {
+        self.admit(token, now_ms).and_then(|()| self.rules.admit(number(request.get("agentid"))))
     }
 
     fn send(&mut self, body: &Value, now_ms: i64) -> Result<AppReply, ApiReply> {
@@ -233,7 +212,7 @@ impl Apps {
         let inner = inner.ok_or_else(|| ApiReply::error(40008, "invalid message type"))?;
         let agent_id = number(request.get("agentid"));
         let agent_id = agent_id.ok_or_else(|| ApiReply::error(40056, "invalid agentid"))?;
-        let (reached, mut reply) = self.resolve(request)?;
+        let (reached, mut reply) = self.resolve(agent_id, request)?;
         let content = inner.get("content").and_then(Value::as_str);
         if matches!(msgtype, "text" | "markdown") && content.is_none_or(str::is_empty) {
             return Err(ApiReply::error(44004, "empty content"));
@@ -245,13 +224,17 @@ impl Apps {
         if let Some(again) = self.repetition(request, now_ms) {
             return Ok(again);
         }
+        if !self.quota.takes(agent_id, reached.len(), now_ms) {
+            return Err(ApiReply::error(45009, "api freq out of limit"));
+        }
         let msgid = format!("fake-msg-{}", self.messages.len() + 1);
         for user in reached {
             let takes = self.takes(agent_id, &user, now_ms);
             if takes {
                 let content = cut(content.unwrap_or_default(), TEXT_BYTES_MAX).to_owned();
-                let (msgid, msgtype) = (msgid.clone(), msgtype.to_owned());
-                self.shown.push(Shown { user, msgid, msgtype, content, at_ms: now_ms, recalled: false });
+                let (msgid, msgtype, request) = (msgid.clone(), msgtype.to_owned(), digest(body));
+                let recalled = false;
+                self.shown.push(Shown { user, msgid, msgtype, content, at_ms: now_ms, recalled, request });
             } else {
                 self.dropped += 1;
             }
@@ -268,7 +251,11 @@ impl Apps {
     }
 
     /// Who is reached, in lower case, and the lists of those who are not.
-    fn resolve(&self, request: &Map<String, Value>) -> Result<(Vec<String>, AppReply), ApiReply> {
+    fn resolve(
+        &self,
+        agent_id: u64,
+        request: &Map<String, Value>,
+    ) -> Result<(Vec<String>, AppReply), ApiReply> {
         let ids = |field: &str| -> Vec<String> {
             let joined = request.get(field).and_then(Value::as_str).unwrap_or_default();
             joined.split('|').filter(|id| !id.is_empty()).map(str::to_lowercase).collect()
@@ -291,7 +278,8 @@ impl Apps {
             let mut invalid = Vec::new();
             for id in ids {
                 let name = format!("{prefix}{id}");
-                if id.starts_with("unknown") || self.missing.contains(&name) {
+                let is_seen = self.rules.shows(agent_id, &name);
+                if id.starts_with("unknown") || self.missing.contains(&name) || !is_seen {
                     invalid.push(id);
                 } else if self.unlicensed.contains(&name) {
                     unlicensed.push(id);
@@ -346,7 +334,7 @@ impl Apps {
         let Some(inner) = body.get(&msgtype).filter(|_| !chat.is_empty()) else {
             return ApiReply::error(86001, "chatid or message missing").into();
         };
-        if chat.starts_with("unknown") {
+        if !self.chats.has(&chat) {
             return ApiReply::error(86003, "chat id is invalid").into();
         }
         let content = text(inner.get("content"));
@@ -358,6 +346,7 @@ impl Apps {
             content,
             at_ms: now_ms,
             recalled: false,
+            request: digest(body),
         });
         ApiReply::ok().into()
     }

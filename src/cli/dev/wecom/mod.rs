@@ -5,21 +5,30 @@
 //! demand, and sends callbacks to a gateway. Everything is in memory, on the loopback interface.
 //!
 //! Its own routes: `GET /_fake/inbox?key=` (what people saw), `GET /_fake/requests?key=` (all that came),
-//! `DELETE /_fake/requests`, `POST` and `DELETE /_fake/faults`, `GET /_fake/faults`, `POST /_fake/robots`,
-//! `POST /_fake/callback`; of apps: `GET /_fake/people?user=` (what each person saw), `POST /_fake/people` (who is
-//! missing or unlicensed), `GET /_fake/calls?method=`, `DELETE /_fake/tokens`. A fault's `key` is a robot's key, or a
-//! method such as `message/send` or `gettoken`.
+//! `DELETE /_fake/requests`, `POST` and `DELETE /_fake/faults`, `GET /_fake/faults`, `POST /_fake/robots` (also to switch
+//! one off), `DELETE /_fake/robots?key=`, `POST /_fake/callback`; of apps: `GET /_fake/people?user=` (what each person
+//! saw), `POST /_fake/people` (who is missing or unlicensed, how many accounts there are), `GET /_fake/calls?method=`,
+//! `DELETE /_fake/tokens`, `/_fake/apps` and `/_fake/peer` (`rules.rs`: who sees an app, from where it may be called). A
+//! fault's `key` is a robot's key, or a method such as `message/send` or `gettoken`. `GET /_fake/figures` has counts,
+//! `GET /_fake/assert?doubled=0` compares them, `POST /_fake/clock` with `{"advance_ms": 60000}` lets a minute pass.
 
 mod addresses;
 mod app_routes;
 mod apps;
+mod chats;
 mod faults;
+mod figures;
 mod files;
+mod quota;
 mod request;
 mod routes;
+mod rules;
+mod smart_robots;
+mod tokens;
 mod world;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
@@ -35,6 +44,8 @@ use crate::entropy::Entropy;
 
 pub use apps::{AppCall, Shown};
 pub use faults::{Fault, FaultKind};
+pub use rules::AppRules;
+pub use smart_robots::Said;
 pub use world::RobotRequest;
 use world::World;
 
@@ -83,6 +94,8 @@ pub struct FakeWecom {
 struct Shared {
     world: Mutex<World>,
     clock: Clock,
+    /// How far its time was moved ahead of the clock.
+    ahead_ms: AtomicI64,
     entropy: Entropy,
     caller: Caller,
 }
@@ -91,6 +104,10 @@ impl Shared {
     fn world(&self) -> MutexGuard<'_, World> {
         // Each change is one call, so a panic elsewhere has not spoiled it.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.wall_ms().saturating_add(self.ahead_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -114,7 +131,13 @@ impl FakeWecom {
         let socket = TcpListener::bind(listen).await?;
         let address = socket.local_addr()?;
         let caller = Caller::new(clock.clone())?;
-        let shared = Arc::new(Shared { world: Mutex::new(world), clock, entropy, caller });
+        let shared = Arc::new(Shared {
+            world: Mutex::new(world),
+            clock,
+            ahead_ms: AtomicI64::new(0),
+            entropy,
+            caller,
+        });
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(listener::serve(socket, routes::router(Arc::clone(&shared)), stop.clone()));
         tasks.close();
@@ -153,6 +176,36 @@ impl FakeWecom {
         self.shared.world().apps.unlicense(&ids);
     }
 
+    /// What was said late to smart robots' callbacks, oldest first.
+    pub fn responses(&self) -> Vec<Said> {
+        self.shared.world().responses.clone()
+    }
+
+    /// Sets what an administrator sets for the app `agent_id`.
+    pub fn set_rules(&self, agent_id: u64, rules: AppRules) {
+        self.shared.world().apps.rules.set(agent_id, rules);
+    }
+
+    /// From now on calls come from `address`.
+    pub fn come_from(&self, address: &str) {
+        self.shared.world().apps.rules.come_from(address);
+    }
+
+    /// Switches a robot off or on.
+    pub fn enable_robot(&self, key: &str, enabled: bool) {
+        self.shared.world().enable_robot(key, enabled);
+    }
+
+    /// The corp has so many accounts, and each of its apps 200 person-times a day for every one.
+    pub fn set_accounts(&self, accounts: u64) {
+        self.shared.world().apps.quota.accounts = Some(accounts);
+    }
+
+    /// What it has counted, by name.
+    pub fn figures(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        figures::of(&self.shared.world())
+    }
+
     /// Ends every token before its time.
     pub fn revoke_tokens(&self) {
         self.shared.world().apps.revoke_tokens();
@@ -161,6 +214,12 @@ impl FakeWecom {
     /// What one person saw of apps' messages, or all of them, oldest first.
     pub fn shown(&self, user: Option<&str>) -> Vec<Shown> {
         self.shared.world().apps.shown(user)
+    }
+
+    /// How many messages people saw: of apps, each person counted, and of robots.
+    pub fn shown_counts(&self) -> (usize, usize) {
+        let world = self.shared.world();
+        (world.apps.shown_count(), world.shown_count())
     }
 
     /// Calls of the apps' API, oldest first: `gettoken`, `message/send`, …

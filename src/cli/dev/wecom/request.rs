@@ -25,6 +25,13 @@ pub(super) fn interval_s(request: &Map<String, Value>) -> Option<i64> {
     asks.then(|| request.get("duplicate_check_interval").and_then(Value::as_i64).unwrap_or(1_800))
 }
 
+/// A short name for a request's JSON.
+pub(super) fn digest(request: &Value) -> String {
+    let digest = Sha256::digest(request.to_string().as_bytes());
+    let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{number:016x}")
+}
+
 /// What makes two requests the same. `serde_json` keeps members sorted.
 pub(super) fn canonical(request: &Map<String, Value>) -> [u8; 32] {
     Sha256::digest(Value::Object(request.clone()).to_string().as_bytes()).into()

@@ -27,10 +27,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/cgi-bin/webhook/send", post(send))
         .route("/_fake/inbox", get(inbox))
         .route("/_fake/requests", get(requests).delete(forget))
-        .route("/_fake/robots", post(add_robot))
+        .route("/_fake/robots", post(add_robot).delete(remove_robot))
         .route("/_fake/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/_fake/callback", post(callback))
         .merge(super::addresses::routes())
+        .merge(super::figures::routes())
+        .merge(super::rules::routes())
+        .merge(super::smart_robots::routes())
         .merge(app_routes::router())
         .with_state(shared)
 }
@@ -44,7 +47,7 @@ struct Key {
 async fn send(State(shared): World, Query(Key { key }): Query<Key>, body: Bytes) -> Response {
     let key = key.unwrap_or_default();
     let fault = shared.world().faults.take(&key);
-    let now_ms = shared.clock.wall_ms();
+    let now_ms = shared.now_ms();
     let take = |refused: Option<ApiReply>| shared.world().send(&key, &body, now_ms, refused);
     match fault {
         None | Some(FaultKind::None) => answer(&take(None), &Map::new()),
@@ -113,9 +116,28 @@ async fn forget(State(shared): World) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn add_robot(State(shared): World, Json(Key { key }): Json<Key>) -> StatusCode {
-    shared.world().add_robot(&key.unwrap_or_default());
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RobotOrder {
+    key: String,
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+async fn add_robot(State(shared): World, Json(RobotOrder { key, enabled }): Json<RobotOrder>) -> StatusCode {
+    let mut world = shared.world();
+    world.add_robot(&key);
+    world.enable_robot(&key, enabled);
     StatusCode::CREATED
+}
+
+async fn remove_robot(State(shared): World, Query(Key { key }): Query<Key>) -> StatusCode {
+    shared.world().remove_robot(&key.unwrap_or_default());
+    StatusCode::NO_CONTENT
 }
 
 async fn faults(State(shared): World) -> Json<Value> {
@@ -157,7 +179,7 @@ async fn deliver(shared: &Shared, order: CallbackOrder) -> anyhow::Result<Value>
     let platform = Platform::new(&order.token, &order.encoding_aes_key, &order.receive_id)?;
     let format = if order.plaintext.starts_with('{') { Format::Json } else { Format::Xml };
     let plaintext = order.plaintext.as_bytes();
-    let now_s = shared.clock.wall_s();
+    let now_s = shared.now_ms().div_euclid(1_000);
     let request = platform.callback(plaintext, format, now_s, &shared.entropy, order.forge);
     let answer = shared.caller.post(&order.url, request).await?;
     Ok(json!({

@@ -33,8 +33,13 @@ impl ApiReply {
     }
 
     pub(super) fn error(errcode: i64, text: &str) -> Self {
+        Self::error_from(errcode, text, "127.0.0.1")
+    }
+
+    /// The same to a caller from `peer`.
+    pub(super) fn error_from(errcode: i64, text: &str, peer: &str) -> Self {
         let errmsg = format!(
-            "{text}, hint: [fake], from ip: 127.0.0.1, more info at https://open.work.weixin.qq.com/devtool/query?e={errcode}"
+            "{text}, hint: [fake], from ip: {peer}, more info at https://open.work.weixin.qq.com/devtool/query?e={errcode}"
         );
         Self { errcode, errmsg }
     }
@@ -66,6 +71,8 @@ pub(super) struct World {
     robots: HashMap<String, Robot>,
     pub(super) apps: Apps,
     requests: VecDeque<RobotRequest>,
+    /// Late answers to smart robots' callbacks.
+    pub(super) responses: Vec<super::Said>,
     /// What `getcallbackip` says.
     pub(super) callback_ips: Vec<String>,
 }
@@ -74,11 +81,23 @@ pub(super) struct World {
 struct Robot {
     taken_ms: VecDeque<i64>,
     blocked_until_ms: i64,
+    disabled: bool,
 }
 
 impl World {
     pub(super) fn add_robot(&mut self, key: &str) {
         self.robots.entry(key.to_owned()).or_default();
+    }
+
+    /// Switches a robot off or on, if it exists.
+    pub(super) fn enable_robot(&mut self, key: &str, enabled: bool) {
+        if let Some(robot) = self.robots.get_mut(key) {
+            robot.disabled = !enabled;
+        }
+    }
+
+    pub(super) fn remove_robot(&mut self, key: &str) {
+        self.robots.remove(key);
     }
 
     pub(super) fn has_robot(&self, key: &str) -> bool {
@@ -88,6 +107,11 @@ impl World {
     /// Requests to one robot, or to all, oldest first.
     pub(super) fn requests(&self, key: Option<&str>) -> Vec<RobotRequest> {
         self.requests.iter().filter(|request| key.is_none_or(|key| request.key == key)).cloned().collect()
+    }
+
+    /// How many requests to robots people saw.
+    pub(super) fn shown_count(&self) -> usize {
+        self.requests.iter().filter(|request| request.shown).count()
     }
 
     pub(super) fn forget_requests(&mut self) {
@@ -143,6 +167,9 @@ impl World {
         let Some(robot) = self.robots.get_mut(key) else {
             return ApiReply::error(93000, "invalid webhook url");
         };
+        if robot.disabled {
+            return ApiReply::error(93004, "robot is disabled");
+        }
         if !robot.takes(now_ms) {
             return ApiReply::error(45009, "api freq out of limit");
         }
