@@ -3,6 +3,7 @@
 pub mod alert_robot;
 pub mod alerts;
 pub mod callback_addresses;
+pub mod resealing;
 
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a file is kept for being sent: the platform keeps it for three days.
 const FILE_DAYS: u32 = 4;
+
+/// How long answers to smart robots are kept: the platform asks for six minutes, and takes one for an hour.
+const STREAM_DAYS: u32 = 1;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -58,13 +62,15 @@ impl Upkeep {
         for (what, days) in [
             (Purge::Deliveries, self.days.events_days),
             (Purge::Events, self.days.events_days),
+            (Purge::LateEvents, self.days.events_days),
             (Purge::Messages, self.days.messages_days),
             (Purge::Evidence, self.days.messages_days),
             (Purge::Rejections, self.days.rejections_days),
             (Purge::Audit, self.days.audit_days),
             (Purge::Files, FILE_DAYS),
+            (Purge::SmartRobots, STREAM_DAYS),
         ] {
-            let before_ms = self.clock.wall_ms().saturating_sub(i64::from(days).saturating_mul(DAY_MS));
+            let before_ms = self.clock.age_ms().saturating_sub(i64::from(days).saturating_mul(DAY_MS));
             let mut rows: u64 = 0;
             loop {
                 let purged = self.store.purge_before(what, before_ms).await?;

@@ -1,7 +1,7 @@
 //! Tells people, through robots of their group chats, what needs them.
 //!
 //! What is looked at is a list of [`Probe`]s; a part of the gateway that knows of something else adds one. Troubles
-//! are a replica's own: told when they begin and when they end, and again while they last. Totals belong to all
+//! are a replica's own: told when they begin, change and end, and again while they last. Totals belong to all
 //! replicas: when one rises, one replica tells it.
 
 use std::collections::{HashMap, VecDeque};
@@ -16,12 +16,6 @@ use crate::channel::transport::Transport;
 use crate::clock::Clock;
 use crate::store::Store;
 
-/// Most texts that wait for one robot; older ones make way.
-const WAITING_MAX: usize = 20;
-
-/// Tries of one text, one at each look.
-const TRIES_MAX: u32 = 30;
-
 /// Whom to tell, and how often to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertSettings {
@@ -31,11 +25,21 @@ pub struct AlertSettings {
     pub look_every_ms: u64,
     /// After how long a trouble that lasts is told again.
     pub repeat_after_ms: u64,
+    /// Most texts that wait for one robot; older ones make way.
+    pub waiting_max: usize,
+    /// Tries of one text, one at each look.
+    pub tries_max: u32,
 }
 
 impl Default for AlertSettings {
     fn default() -> Self {
-        Self { robots: Vec::new(), look_every_ms: 10_000, repeat_after_ms: 3_600_000 }
+        Self {
+            robots: Vec::new(),
+            look_every_ms: 10_000,
+            repeat_after_ms: 3_600_000,
+            waiting_max: 20,
+            tries_max: 30,
+        }
     }
 }
 
@@ -44,7 +48,8 @@ impl Default for AlertSettings {
 pub enum Finding {
     /// Nothing is wrong.
     Fine,
-    /// Something is wrong with this replica: a sentence.
+    /// Something is wrong with this replica: a sentence. Another sentence is another trouble, so it names what is
+    /// wrong, without figures that change.
     Trouble(String),
 }
 
@@ -93,7 +98,9 @@ impl Alerts {
         let mut ticks = interval(Duration::from_millis(self.settings.look_every_ms.max(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut troubles = Troubles::default();
-        let mut outboxes: Vec<Outbox> = self.settings.robots.iter().cloned().map(Outbox::new).collect();
+        let AlertSettings { waiting_max, tries_max, .. } = self.settings;
+        let outbox = |robot| Outbox::new(robot, waiting_max, tries_max);
+        let mut outboxes: Vec<Outbox> = self.settings.robots.iter().cloned().map(outbox).collect();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -133,21 +140,26 @@ impl Alerts {
 
 /// Troubles that last.
 #[derive(Debug, Default)]
-struct Troubles(HashMap<&'static str, i64>);
+struct Troubles(HashMap<&'static str, (i64, String)>);
 
 impl Troubles {
     /// What is to be told about `name`, found at `now_ms` (steady).
     fn told(&mut self, name: &'static str, finding: Finding, now_ms: i64, repeat_ms: i64) -> Option<String> {
-        match (finding, self.0.get(name).copied()) {
+        match (finding, self.0.get(name)) {
             (Finding::Fine, None) => None,
             (Finding::Fine, Some(_)) => {
                 self.0.remove(name);
                 Some(format!("{name}: it is over"))
             }
-            (Finding::Trouble(_), Some(told_ms)) if now_ms.saturating_sub(told_ms) < repeat_ms => None,
+            (Finding::Trouble(text), Some((told_ms, told)))
+                if text == *told && now_ms.saturating_sub(*told_ms) < repeat_ms =>
+            {
+                None
+            }
             (Finding::Trouble(text), _) => {
-                self.0.insert(name, now_ms);
-                Some(format!("{name}: {text}"))
+                let told = format!("{name}: {text}");
+                self.0.insert(name, (now_ms, text));
+                Some(told)
             }
         }
     }
@@ -158,17 +170,19 @@ impl Troubles {
 struct Outbox {
     robot: AlertRobot,
     waiting: VecDeque<String>,
+    waiting_max: usize,
     tries: u32,
+    tries_max: u32,
 }
 
 impl Outbox {
-    fn new(robot: AlertRobot) -> Self {
-        Self { robot, waiting: VecDeque::new(), tries: 0 }
+    fn new(robot: AlertRobot, waiting_max: usize, tries_max: u32) -> Self {
+        Self { robot, waiting: VecDeque::new(), waiting_max, tries: 0, tries_max }
     }
 
     fn add(&mut self, called: &str, texts: &[String]) {
         for text in texts {
-            if self.waiting.len() == WAITING_MAX {
+            if self.waiting.len() >= self.waiting_max {
                 self.waiting.pop_front();
             }
             self.waiting.push_back(format!("[{called}] {text}"));
@@ -187,7 +201,7 @@ impl Outbox {
                     tries = self.tries,
                     "an alert was not taken"
                 );
-                if self.tries < TRIES_MAX {
+                if self.tries < self.tries_max {
                     return;
                 }
             }
@@ -214,5 +228,29 @@ mod tests {
         assert_eq!(told(true, 101).as_deref(), Some("database: away"));
         assert_eq!(told(false, 102).as_deref(), Some("database: it is over"));
         assert_eq!(told(false, 103), None);
+        let mut of =
+            |text: &str, now_ms| troubles.told("endpoint", Finding::Trouble(text.to_owned()), now_ms, 100);
+        assert_eq!(of("a", 200).as_deref(), Some("endpoint: a"));
+        assert_eq!(of("a, b", 201).as_deref(), Some("endpoint: a, b"), "another trouble is told at once");
+        assert_eq!(of("a, b", 202), None);
+    }
+
+    #[tokio::test]
+    async fn of_too_many_texts_the_newest_wait_and_each_is_tried_so_often() {
+        use crate::channel::transport::TransportLimits;
+        use crate::secret::Secret;
+        use crate::upkeep::alert_robot::RobotKind;
+
+        // Nobody listens at port 1.
+        let url = Secret::new("http://127.0.0.1:1/cgi-bin/webhook/send?key=k");
+        let robot = AlertRobot { kind: RobotKind::WeCom, url, secret: Secret::new("") };
+        let mut outbox = Outbox::new(robot, 2, 3);
+        outbox.add("gateway", &["one", "two", "three"].map(ToOwned::to_owned));
+        assert_eq!(outbox.waiting, ["[gateway] two", "[gateway] three"]);
+        let transport = Transport::new(TransportLimits::default()).unwrap();
+        for (tries, waiting) in [(1, 2), (2, 2), (1, 1), (2, 1), (0, 0)] {
+            outbox.send(&transport, &Clock::system()).await;
+            assert_eq!((outbox.tries, outbox.waiting.len()), (tries, waiting));
+        }
     }
 }
