@@ -47,6 +47,10 @@ pub enum Protection {
     Pace,
     /// A member is not sent more than the platform delivers.
     MemberPace,
+    /// A channel halts when the platform says that somebody has to mend it.
+    ChannelHalt,
+    /// An app is not sent through to more people a day than the platform takes.
+    DayQuota,
     /// A refused secret is not asked about again at once.
     TokenBreaker,
     /// A send whose answer was lost is repeated only while the platform knows the repetition.
@@ -65,6 +69,8 @@ pub enum Protection {
     Breaker,
     /// Addresses that must not be called are refused.
     OutboundGuard,
+    /// A stream has an event when it says so.
+    PublishAck,
     /// Redirects of business systems are not followed.
     NoRedirects,
     /// The deliveries of an event are in its own transaction.
@@ -73,6 +79,26 @@ pub enum Protection {
     KeyOrder,
     /// Answers of business systems are read up to a limit.
     AnswerLimit,
+    /// A business system is asked once what to say to a callback, however often that is repeated.
+    ReplyOnce,
+    /// A smart robot's callback is answered through its address once.
+    ResponseOnce,
+    /// Events that are committed late are noted for those who read forward.
+    LateNotes,
+    /// Who no longer owns a target writes no result of it.
+    Fencing,
+    /// A disk that takes no writes is noticed.
+    DiskCheck,
+    /// Redis is waited for a moment only.
+    RedisTimeout,
+    /// A wall clock that jumps makes nothing old and turns nobody away.
+    ClockJumps,
+    /// Replicas share the budgets of addresses.
+    SharedBudget,
+    /// What people said is sealed in the rows, where a key is set.
+    SealedAtRest,
+    /// A sealed value opens in its own row only.
+    SealBinding,
 }
 
 /// Whether `protection` is switched off in this process. Always `false` without the feature `sabotage`.

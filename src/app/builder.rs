@@ -71,6 +71,7 @@ impl GatewayBuilder {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Running, StartError> {
+        super::settings::log_warnings(&config);
         start::start(self, config, clock, entropy).await
     }
 

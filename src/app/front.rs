@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::answers::Answering;
 use super::settings;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::entropy::Entropy;
+use crate::ephemeral::Ephemeral;
 use crate::forwarding::Forwarding;
 use crate::http::api::channels::SharedChannels;
 use crate::http::api::keys::KeyMaker;
@@ -20,6 +22,8 @@ use crate::http::callbacks::CallbackState;
 use crate::http::health::Health;
 use crate::http::metrics::Metrics;
 use crate::http::rejections::Rejections;
+use crate::http::sharing::Sharing;
+use crate::http::streams::Streams;
 use crate::http::watch::Watch;
 use crate::http::{self, Gate, GateSettings, HttpState};
 use crate::ids::IdMaker;
@@ -28,6 +32,7 @@ use crate::messages::Messages;
 use crate::source::Sources;
 use crate::store::{Durability, Store};
 use crate::tracker::Tracker;
+use crate::upkeep::resealing::Resealing;
 
 /// What stands behind the HTTP side.
 pub(super) struct Behind<'a> {
@@ -40,19 +45,20 @@ pub(super) struct Behind<'a> {
     pub(super) tracker: &'a Tracker,
     pub(super) messages: &'a Messages,
     pub(super) forwarding: &'a Forwarding,
+    pub(super) answering: &'a Answering,
     pub(super) orders: &'a ReloadOrders,
     pub(super) clock: &'a Clock,
     pub(super) ids: &'a IdMaker,
+    pub(super) ephemeral: &'a Ephemeral,
+    pub(super) resealing: &'a Resealing,
 }
 
-/// The gate in front of all routes, and the watch that keeps its figures fresh.
-pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch) {
+/// The gate in front of all routes, the watch that keeps its figures fresh, and what shares its budgets.
+pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch, Sharing) {
     let Behind { config, store, intake, metrics, clock, ids, .. } = behind;
     let limits = config.limits.http.clone();
     let budget = ByteBudget::new(limits.bodies_in_flight_bytes_max);
-    let audit = Audit::new((*clock).clone(), (*ids).clone());
-    let rejections =
-        Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone()).audited(audit.clone());
+    let (audit, rejections) = strangers(behind, limits.strangers_rows_per_s_max);
     let configured = config.auth.api_keys.iter().map(ConfiguredKey::parse).collect();
     let keys = ApiKeys::new(
         configured,
@@ -63,25 +69,19 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
     );
     let health = Health::default();
     health.set_relaxed(config.database.durability == Durability::Relaxed);
-    let callbacks = CallbackState {
-        sources: behind.sources.clone(),
-        intake: (*intake).clone(),
-        rejections: rejections.clone(),
-        budget: budget.clone(),
-        metrics: (*metrics).clone(),
-        limits: config.limits.callback,
-        clock: (*clock).clone(),
-        ids: (*ids).clone(),
-    };
+    let callbacks = callbacks(behind, &rejections, &budget);
     let peers = settings::peers(config);
     let state = HttpState {
         service: service(config, clock.wall_ms()),
         store: (*store).clone(),
         intake: (*intake).clone(),
+        resealing: behind.resealing.clone(),
         channels: behind.channels.clone(),
         tracker: behind.tracker.clone(),
         messages: behind.messages.clone(),
         forwarding: behind.forwarding.clone(),
+        shadow: behind.answering.shadow.clone(),
+        streams: Streams::new((*store).clone(), health.clone(), (*clock).clone(), config.limits.stream),
         sources: behind.sources.clone(),
         health: health.clone(),
         metrics: (*metrics).clone(),
@@ -110,13 +110,37 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         intake: (*intake).clone(),
         queue_rows_max: config.limits.intake.queue_rows_max,
         gate: gate.clone(),
-        keys,
+        keys: keys.clone(),
         budget,
         rejections,
         audit,
         clock: (*clock).clone(),
     };
-    (gate, watch)
+    (gate.clone(), watch, Sharing { ephemeral: behind.ephemeral.clone(), gate, keys })
+}
+
+/// Where it is noted what was refused, and who was turned away.
+fn strangers(behind: &Behind<'_>, rows_per_s_max: usize) -> (Audit, Rejections) {
+    let Behind { metrics, clock, ids, .. } = behind;
+    let audit = Audit::new((*clock).clone(), (*ids).clone(), rows_per_s_max);
+    let rejections = Rejections::new((*metrics).clone(), (*clock).clone(), (*ids).clone(), rows_per_s_max);
+    (audit.clone(), rejections.audited(audit))
+}
+
+/// What the callback routes need.
+fn callbacks(behind: &Behind<'_>, rejections: &Rejections, budget: &ByteBudget) -> CallbackState {
+    CallbackState {
+        sources: behind.sources.clone(),
+        intake: behind.intake.clone(),
+        rejections: rejections.clone(),
+        budget: budget.clone(),
+        replies: behind.answering.replies.clone(),
+        shadow: behind.answering.shadow.clone(),
+        metrics: behind.metrics.clone(),
+        limits: behind.config.limits.callback,
+        clock: behind.clock.clone(),
+        ids: behind.ids.clone(),
+    }
 }
 
 /// What the service is called, and that it starts now.

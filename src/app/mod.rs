@@ -6,6 +6,7 @@
 
 mod addresses;
 mod alerts;
+mod answers;
 mod builder;
 mod chores;
 mod error;

@@ -1,7 +1,7 @@
 //! Exchanging sources and channels while the gateway runs.
 //!
 //! The whole file is read again; if it has a problem, or channels contradict each other, everything stays as it
-//! was. Only channels are exchanged: what belongs to the listener or to the database needs a new start, and a line
+//! was. Only channels, endpoints of the file and the keys at rest are exchanged: what belongs to the listener or to the database needs a new start, and a line
 //! says so.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answering;
 use super::settings::{self, ChannelParts, Tools};
 use crate::config::ConfigFile;
 use crate::dispatch::Dispatch;
@@ -18,6 +19,7 @@ use crate::http::api::channels::SharedChannels;
 use crate::http::api::reload::{ReloadOrder, Reloaded};
 use crate::messages::Messages;
 use crate::source::{CustomSource, Sources};
+use crate::upkeep::resealing::Resealing;
 
 /// Carries out orders to reload.
 pub(super) struct Reloader {
@@ -29,17 +31,23 @@ pub(super) struct Reloader {
     pub(super) messages: Messages,
     pub(super) tools: Tools,
     pub(super) forwarding: Forwarding,
+    pub(super) answering: Answering,
 }
 
 impl Reloader {
-    pub(super) async fn run(self, mut orders: mpsc::Receiver<ReloadOrder>, stop: CancellationToken) {
+    pub(super) async fn run(
+        self,
+        mut orders: mpsc::Receiver<ReloadOrder>,
+        resealing: Resealing,
+        stop: CancellationToken,
+    ) {
         loop {
             let order = tokio::select! {
                 () = stop.cancelled() => return,
                 order = orders.recv() => order,
             };
             let Some(order) = order else { return };
-            let outcome = self.reload().await;
+            let outcome = self.reload(&resealing).await;
             match &outcome {
                 Ok(done) => tracing::info!(channels = done.channels, handlers = done.handlers, "reloaded"),
                 Err(problems) => tracing::error!("the new configuration is not used: {problems}"),
@@ -48,10 +56,13 @@ impl Reloader {
         }
     }
 
-    async fn reload(&self) -> Result<Reloaded, String> {
+    async fn reload(&self, resealing: &Resealing) -> Result<Reloaded, String> {
         let config = self.file.load().map_err(|problems| problems.to_string())?;
         let ChannelParts { sources, targets, channels, facts } =
             settings::channels(&config, &self.custom, &self.tools)?;
+        let answers = self.answering.prepare(&config)?;
+        let seals = config.encryption.seals(&self.tools.entropy);
+        resealing.exchange_keys(&seals).await.map_err(|error| format!("encryption: {error}"))?;
         self.forwarding
             .sync_file(settings::file_endpoints(&config))
             .await
@@ -65,6 +76,7 @@ impl Reloader {
         self.facts.store(Arc::new(facts));
         self.dispatch.reload(targets);
         self.messages.reload(channels);
+        self.answering.reload(answers);
         Ok(reloaded)
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use crate::channel::access_token::{AccessToken, Credentials, TokenDesk};
 use crate::channel::transport::Transport;
 use crate::channel::wecom_app::App;
-use crate::channel::wecom_robot::{BASE_URL_DEFAULT, PACE, Robot, RobotAddress};
+use crate::channel::wecom_robot::{BASE_URL_DEFAULT, Robot, RobotAddress};
 use crate::clock::Clock;
 use crate::config::{AppConfig, ChannelConfig, ChannelKindConfig, Config, PlatformAddressesConfig};
 use crate::dispatch::{Target, Targets};
-use crate::domain::member_pace;
+use crate::domain::allowance::Allowance;
+use crate::domain::day_quota::per_day;
 use crate::entropy::Entropy;
+use crate::ephemeral::Ephemeral;
 use crate::forwarding::FileEndpoint;
 use crate::http::api::channels::ChannelFacts;
 use crate::http::peer::PeerRules;
@@ -32,13 +34,19 @@ pub(super) struct ChannelParts {
 pub(super) struct Tools {
     tokens: TokenDesk,
     clock: Clock,
-    entropy: Entropy,
+    pub(super) entropy: Entropy,
 }
 
 impl Tools {
-    /// Tools without a token yet.
-    pub(super) fn new(clock: &Clock, entropy: &Entropy) -> Self {
-        Self { tokens: TokenDesk::default(), clock: clock.clone(), entropy: entropy.clone() }
+    /// Tools without a token yet, and what they share with other replicas.
+    pub(super) fn new(
+        config: &Config,
+        clock: &Clock,
+        entropy: &Entropy,
+    ) -> Result<(Self, Ephemeral), String> {
+        let ephemeral = Ephemeral::new(&config.redis, clock, entropy)?;
+        let tokens = TokenDesk::shared_by(ephemeral.clone());
+        Ok((Self { tokens, clock: clock.clone(), entropy: entropy.clone() }, ephemeral))
     }
 
     /// The one token of `app`, whoever asks with it.
@@ -94,8 +102,22 @@ pub(super) fn channels(
         Targets::default()
     });
     if problems.is_empty() {
-        let facts =
-            config.channels.iter().map(|channel| facts(channel, channels.get(&channel.name))).collect();
+        let allowance = &config.limits.pace;
+        let facts = config
+            .channels
+            .iter()
+            .map(|channel| {
+                let target = targets.get(&channel.name);
+                let gate = target.as_ref().and_then(|target| target.gate.clone());
+                let people_per_day =
+                    target.map(|target| per_day(target.accounts)).filter(|people| *people > 0);
+                ChannelFacts {
+                    people_per_day,
+                    gate,
+                    ..facts(channel, channels.get(&channel.name), allowance)
+                }
+            })
+            .collect();
         Ok(ChannelParts { sources, targets, channels, facts })
     } else {
         Err(problems.join("\n"))
@@ -105,13 +127,19 @@ pub(super) fn channels(
 /// The endpoints of the file.
 pub(super) fn file_endpoints(config: &Config) -> Vec<FileEndpoint> {
     let all = config.endpoints.iter().cloned();
-    all.map(|one| FileEndpoint { spec: one.spec, secrets: one.secrets, active: one.active }).collect()
+    all.map(|one| FileEndpoint {
+        spec: one.spec,
+        secrets: one.secrets,
+        active: one.active,
+        version: one.version,
+    })
+    .collect()
 }
 
 /// What people may know of a channel.
-fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>) -> ChannelFacts {
+fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>, allowance: &Allowance) -> ChannelFacts {
     let (sends, per_minute_max, token) = match sending {
-        Some(SendChannel::Robot(_)) => (true, Some(PACE.count), None),
+        Some(SendChannel::Robot(_)) => (true, Some(allowance.robot_per_minute), None),
         Some(SendChannel::App(app)) => (true, None, Some(app.token_of())),
         _ => (false, None, None),
     };
@@ -125,8 +153,10 @@ fn facts(channel: &ChannelConfig, sending: Option<&SendChannel>) -> ChannelFacts
         sends,
         receives: channel.enabled && channel.has_route(),
         per_minute_max: per_minute_max.map(|count| u32::try_from(count).unwrap_or(u32::MAX)),
-        per_member: token.is_some().then(|| member_pace::LIMITS.map(|limit| limit.count)),
+        per_member: token.is_some().then(|| allowance.member().map(|limit| limit.count)),
         token,
+        gate: None,
+        people_per_day: None,
     }
 }
 
@@ -137,20 +167,21 @@ fn way_out(
     transport: &Transport,
     tools: &Tools,
 ) -> Result<(Target, SendChannel), String> {
-    let name = channel.name.clone();
+    let (name, allowance) = (channel.name.clone(), &config.limits.pace);
     match &channel.kind {
         ChannelKindConfig::Robot(robot) => {
             let address = RobotAddress::parse(&robot.webhook_url, BASE_URL_DEFAULT)
                 .map_err(|error| format!("channel {name}: {error}"))?;
             let robot = Robot::new(address, transport.clone());
-            Ok((Target::robot(name, robot.clone()), SendChannel::Robot(robot)))
+            Ok((Target::robot(name, robot.clone()).within(allowance), SendChannel::Robot(robot)))
         }
         ChannelKindConfig::App(app) => {
-            let token = tools.token(app, transport);
+            let (token, accounts) = (tools.token(app, transport), app.accounts);
             let app =
                 App::new(app.agent_id.unwrap_or_default(), token, transport.clone(), tools.clock.clone());
             let at_once = config.limits.dispatch.app_in_flight_max;
-            Ok((Target::app(name, app.clone(), at_once), SendChannel::App(app)))
+            let target = Target::app(name, app.clone(), at_once).within(allowance).of_accounts(accounts);
+            Ok((target, SendChannel::App(app)))
         }
     }
 }
