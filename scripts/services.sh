@@ -31,16 +31,18 @@ service_dir() {
 
 start_mariadb() {
   service_dir
-  local data=$SERVICE_DIR/mariadb port=3306 user
+  # A server that starts deletes the temporary tables it finds, those of servers beside it too: each has a place.
+  local data=$SERVICE_DIR/mariadb temporary=$SERVICE_DIR/mariadb-tmp port=3306 user
   user=$(id -un)
   [ "$user" != root ] || user=mysql
   while (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
-  mkdir "$data"
-  [ "$(id -u)" != 0 ] || chown "$user" "$data"
-  mariadb-install-db --no-defaults --user="$user" --datadir="$data" --auth-root-authentication-method=normal \
-    --skip-test-db >/dev/null || return
-  mariadbd --no-defaults --user="$user" --datadir="$data" --socket="$data/socket" --pid-file="$data/pid" --port="$port" \
-    --bind-address=127.0.0.1 --innodb-flush-log-at-trx-commit=1 --sync-binlog=1 >"$SERVICE_DIR/mariadb.log" 2>&1 &
+  mkdir "$data" "$temporary"
+  [ "$(id -u)" != 0 ] || chown "$user" "$data" "$temporary"
+  TMPDIR=$temporary mariadb-install-db --no-defaults --user="$user" --datadir="$data" \
+    --auth-root-authentication-method=normal --skip-test-db >/dev/null || return
+  mariadbd --no-defaults --user="$user" --datadir="$data" --tmpdir="$temporary" --socket="$data/socket" \
+    --pid-file="$data/pid" --port="$port" --bind-address=127.0.0.1 \
+    --innodb-flush-log-at-trx-commit=1 --sync-binlog=1 >"$SERVICE_DIR/mariadb.log" 2>&1 &
   SERVICE_PIDS+=($!)
   export TEST_MYSQL_URL=mysql://root@127.0.0.1:$port
   await_service MariaDB mariadb -h127.0.0.1 -P"$port" -uroot -e 'SELECT 1'

@@ -22,12 +22,13 @@ impl Server {
         sqlx::any::install_default_drivers();
         let port = free_port();
         let directory = std::env::temp_dir().join(format!("wecom-gateway-mariadb-{port}"));
-        let data = directory.join("data");
-        std::fs::create_dir_all(&directory).expect("a directory for the server");
+        let (data, temporary) = (directory.join("data"), directory.join("tmp"));
+        std::fs::create_dir_all(&temporary).expect("directories for the server");
         let user = format!("--user={}", if is_root() { "root" } else { "mysql" });
         let installed = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &user])
             .arg(format!("--datadir={}", data.display()))
+            .env("TMPDIR", &temporary)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
@@ -38,6 +39,8 @@ impl Server {
             "--innodb-buffer-pool-size=16M".to_owned(),
             user,
             format!("--datadir={}", data.display()),
+            // A server that starts deletes the temporary tables it finds, those of servers beside it too.
+            format!("--tmpdir={}", temporary.display()),
             format!("--socket={}", directory.join("socket").display()),
             format!("--port={port}"),
         ];
@@ -100,7 +103,7 @@ fn launch(options: &[String]) -> Child {
 }
 
 /// A port that is free, and that no other test of this process has got.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
