@@ -8,6 +8,7 @@ use wecom_gateway::wecom::callback::SealedCallback;
 use wecom_gateway::wecom::envelope;
 use wecom_gateway::wecom::event;
 use wecom_gateway::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::params::Params;
 use wecom_gateway::wecom::reply::seal_parts;
 
@@ -34,7 +35,7 @@ pub(crate) fn envelope(data: &[u8]) {
         *byte ^= change;
     }
     let Ok(query) = String::from_utf8(query) else { return };
-    let opened = SealedCallback::read(&query, &body)
+    let opened = SealedCallback::read(&query, &body, &ReadLimits::DEFAULT)
         .and_then(|sealed| sealed.verify(&token)?.decrypt(&key, &ReceiveIds::new(vec!["ww1".into()])));
     match opened {
         Ok(opened) => assert_eq!(opened.message, plaintext),
@@ -47,12 +48,12 @@ pub(crate) fn envelope(data: &[u8]) {
 
 /// Bytes as the body of a callback: what is found in them is the text of one element or member.
 pub(crate) fn outer(data: &[u8]) {
-    match envelope::sealed_text(data) {
+    match envelope::sealed_text(data, &ReadLimits::DEFAULT) {
         Ok(sealed) => assert!(sealed.len() <= data.len()),
         Err(refusal) => assert!(refusal.detail.len() < 500),
     }
     let query = "msg_signature=5c45ff5e21c57e6ad56bac8758b79b1d9ac89fd3&timestamp=1409659589&nonce=263014780";
-    if let Ok(sealed) = SealedCallback::read(query, data) {
+    if let Ok(sealed) = SealedCallback::read(query, data, &ReadLimits::DEFAULT) {
         let (token, _) = keys();
         assert!(sealed.verify(&token).is_err());
     }
@@ -60,8 +61,8 @@ pub(crate) fn outer(data: &[u8]) {
 
 /// Bytes as a plaintext, XML or JSON.
 pub(crate) fn plaintext(data: &[u8]) {
-    let reading = event::reading(data);
-    assert_eq!(reading, event::reading(data));
+    let reading = event::reading(data, &ReadLimits::DEFAULT);
+    assert_eq!(reading, event::reading(data, &ReadLimits::DEFAULT));
     let event = &reading.event;
     assert!(!event.kind.as_str().is_empty() && event.kind.as_str().len() <= EventKind::BYTES_MAX);
     assert_ne!(event.user_id.as_deref(), Some("sys"));
@@ -97,14 +98,14 @@ pub(crate) fn json(data: &[u8]) {
         _ => (marks, deep),
     });
     if object && marks < 20_000 && deepest < 64 {
-        assert_eq!(event::read(data).format, Format::Json);
+        assert_eq!(event::read(data, &ReadLimits::DEFAULT).format, Format::Json);
     }
 }
 
 /// Bytes as a query string: what is read has the one form each parameter may have.
 pub(crate) fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match Params::read(text) {
+    match Params::read(text, &ReadLimits::DEFAULT) {
         Ok(params) => {
             assert!(
                 params.timestamp.len() == 10 && params.timestamp.bytes().all(|byte| byte.is_ascii_digit())

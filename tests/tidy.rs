@@ -22,6 +22,8 @@ const KEPT_TO: &[(&str, &[&str])] = &[
     ("axum", &["http", "cli/dev"]),
     ("utoipa_axum", &["http"]),
     ("redis", &["ephemeral", "endpoint/redis_stream"]),
+    ("async_nats", &["endpoint/nats"]),
+    ("mongodb", &["endpoint/mongodb"]),
     ("reqwest", &["channel", "endpoint", "upkeep", "cli/dev", "cli/demo", "cli/check"]),
     ("anyhow", &["main", "cli"]),
     ("getrandom", &["entropy"]),
@@ -404,7 +406,7 @@ mod each_rule_sees {
         for (path, text) in [
             ("src/store/events.rs", "use sqlx::{Row, any::AnyRow as Record};"),
             ("src/app/start.rs", "use sqlx::Row; use axum::Router;"),
-            ("src/config/mod.rs", "mod redis;\npub use redis::RedisConfig;"),
+            ("src/config/mod.rs", "mod redis;\npub use redis::Setting;"),
             (
                 "src/wecom/xml.rs",
                 "// use tokio::time;\nconst A: &str = \"sqlx::query\";\nconst B: char = '\"';",

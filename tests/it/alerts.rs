@@ -6,15 +6,19 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use wecom_gateway::cli::dev::receiver::Behaviour;
+use wecom_gateway::cli::dev::wecom::AppRules;
+use wecom_gateway::clock::Clock;
 
 use crate::database::{Database, on_both};
-use crate::gateway::{Gateway, Setup};
+use crate::gateway::{Gateway, Platform, Setup, text_message};
 use crate::mariadb::Server;
+use crate::rest::Rest;
 use crate::site::until;
 
 const DINGTALK: &str = "SECdingtalk+secret";
@@ -166,4 +170,55 @@ async fn of_two_replicas_one_tells_a_total_and_each_its_own_trouble() {
     };
     until(async || away() == 6).await;
     drop(replicas);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_fails_a_token_that_is_refused_and_a_spool_in_use_are_told() {
+    let mut server = Server::start(&[]).await;
+    let (robots, receiver) = (Robots::start().await, crate::forwarder::receiver().await);
+    let fake = crate::app::platform(&Clock::system()).await;
+    let mut setup = robots.setup(&server.url("gateway"));
+    setup.extra.push_str("auth: { master_key: a-master-key-for-tests-only }\nspool: { probe_ms: 200 }\n");
+    let secret = "    secret: corp-secret\n";
+    setup.channels = setup.channels.replace(secret, &format!("{secret}    base_url: {}\n", fake.base_url()));
+    let gateway = Gateway::start("alerts-more", setup);
+    let rest = Rest::new(gateway.address(), None);
+    let told = async |text: &str| {
+        until(async || robots.told().iter().any(|(_, body)| body.to_string().contains(text))).await;
+    };
+
+    let form = json!({"url": receiver.url("/down"), "secret": "a secret of the receiver", "events": ["*"], "delays_ms": [500, 500, 500, 500, 500, 500, 500, 500]});
+    let answer = rest.post("/api/v1/endpoints", &form).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let id = crate::rest::json(&answer)["id"].as_str().expect("an id").to_owned();
+    receiver.always(Some(Behaviour::Status(500)));
+    for number in 1..=12 {
+        call(&gateway, number).await;
+    }
+    told(&format!("endpoint: {id}: events are not taken")).await;
+    receiver.always(None);
+    told("endpoint: it is over").await;
+
+    let message = json!({"channel": "wechat_api", "touser": "ann", "text": "hi"});
+    assert_eq!(rest.post("/api/v1/messages", &message).await.status, 202);
+    told("token: wechat_api: WeCom gives no access token").await;
+    fake.add_app(crate::gateway::CORP_ID, "corp-secret");
+    let elsewhere = AppRules { trusted: Some(["203.0.113.7".to_owned()].into()), ..AppRules::default() };
+    fake.set_rules(crate::app::AGENT, elsewhere);
+    assert_eq!(rest.post("/api/v1/reload", &json!({})).await.status, 200);
+    told("channel: wechat_api: WeCom refuses the channel").await;
+
+    server.signal("TERM");
+    server.wait();
+    call(&gateway, 13).await;
+    told("spool: callbacks wait on the local disk").await;
+    server.restart();
+    told("spool: it is over").await;
+}
+
+async fn call(gateway: &Gateway, number: u64) {
+    let (query, body) = Platform::app().seal(&text_message("zhangsan", number, "an event"));
+    let target = format!("/api/v1/webhooks/wechat/api?{query}");
+    let answer = Rest::new(gateway.address(), None).send("POST", &target, "", body.as_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

@@ -405,7 +405,7 @@ async fn the_service_says_how_it_is_doing() {
     let health = anybody.json("/health").await;
     assert_eq!(
         health,
-        json!({"status": "ok", "checks": {"store": "ok", "spool": "idle", "queue": "ok", "durability": "strict"}})
+        json!({"status": "ok", "checks": {"store": "ok", "spool": "idle", "queue": "ok", "durability": "strict", "redis": "off"}})
     );
     let status = reader(&site).json("/api/v1/status").await;
     assert_eq!((status["status"].as_str(), status["version"].as_str()), (Some("ok"), Some("0.0.0-test")));

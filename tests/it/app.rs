@@ -112,8 +112,9 @@ async fn each_answer_and_each_missing_one_has_its_outcome() {
         (FaultKind::Html, Ending::Refused, false),
         (FaultKind::Errcode { code: -1 }, Ending::Busy, false),
         (FaultKind::Errcode { code: 45033 }, Ending::Limited, false),
-        (FaultKind::Errcode { code: 60020 }, Ending::Refused, false),
-        (FaultKind::Errcode { code: 301_002 }, Ending::Refused, false),
+        (FaultKind::Errcode { code: 60020 }, Ending::Halted, false),
+        (FaultKind::Errcode { code: 301_002 }, Ending::Halted, false),
+        (FaultKind::Errcode { code: 40058 }, Ending::Refused, false),
     ] {
         let before = fake.shown(None).len();
         fake.add_fault(Fault::of("message/send", kind.clone(), 1));
@@ -202,7 +203,11 @@ async fn one_token_serves_all_who_share_a_secret_and_a_mended_one_begins_anew() 
     assert!(Arc::ptr_eq(&token(SECRET), &token(SECRET)));
     let wrong = token("wrong");
     assert!(!Arc::ptr_eq(&token(SECRET), &wrong));
-    assert_eq!(wrong.get().await.expect_err("refused").outcome, Outcome::Wait { rest_ms: 60_000 });
+    for _ in 0..3 {
+        let refused = wrong.get().await.expect_err("refused");
+        assert_eq!(refused.outcome, Outcome::Halt { rest_ms: Some(60_000) });
+    }
+    assert_eq!(fake.calls("gettoken").len(), 1, "not asked again at once");
     assert!(wrong.problem().is_some_and(|problem| problem.contains("errcode 40001")));
     assert!(!Arc::ptr_eq(&token("wrong"), &wrong), "a new configuration asks at once");
 }

@@ -292,7 +292,7 @@ on_both! {
         let parts: String = fake.inbox(KEY).into_iter().map(|request| request.content).collect();
         assert_eq!(parts, text);
         fake.add_fault(Fault::times(FaultKind::None, 1));
-        fake.add_fault(Fault::times(FaultKind::Errcode { code: 93000 }, 1));
+        fake.add_fault(Fault::times(FaultKind::Errcode { code: 40058 }, 1));
         let broken = rig.send(&"b".repeat(5_000), json!({"long_text": "split"}), None).await.expect("taken").id;
         rig.until("its end", async || rig.status(&broken).await == Status::Failed).await;
         rig.stop().await;
@@ -361,6 +361,9 @@ on_both! {
         fake.add_fault(Fault::of("appchat/send", FaultKind::CloseAfter, 1));
         let lost = rig.ask(to("wr1")).await.expect("taken").id;
         rig.until("its end", async || rig.status(&lost).await == Status::Uncertain).await;
+        fake.add_fault(Fault::of("appchat/send", FaultKind::Errcode { code: -1 }, 1));
+        let busy = rig.ask(to("wr1")).await.expect("taken").id;
+        rig.until("its end", async || rig.status(&busy).await == Status::Uncertain).await;
         let refused = rig.ask(to("unknown")).await.expect("taken").id;
         rig.until("its end", async || rig.status(&refused).await == Status::Failed).await;
         assert_eq!(shown_to(&fake, "chat:wr1").len(), 2, "not sent again");
@@ -427,22 +430,24 @@ on_both! {
         let rig = Rig::with_app(database, &fake).await;
         let errcode = |code| FaultKind::Errcode { code };
         let mut number = 0;
-        for (kind, right) in [
-            (errcode(40014), Status::Sent),
-            (errcode(42001), Status::Sent),
-            (errcode(40001), Status::Sent),
-            (errcode(-1), Status::Sent),
-            (errcode(45009), Status::Sent),
-            (errcode(60020), Status::Failed),
-            (FaultKind::Http { status: 503 }, Status::Sent),
-            (FaultKind::CloseAfter, Status::Sent),
-            (FaultKind::Html, Status::Failed),
-            (errcode(0), Status::Sent),
+        for (kind, right, refreshes) in [
+            (FaultKind::None, Status::Sent, 1),
+            (errcode(40014), Status::Sent, 10),
+            (errcode(42001), Status::Sent, 10),
+            (errcode(40001), Status::Sent, 10),
+            (errcode(-1), Status::Sent, 0),
+            (errcode(45009), Status::Sent, 0),
+            (errcode(60020), Status::Sent, 0),
+            (FaultKind::Http { status: 503 }, Status::Sent, 0),
+            (FaultKind::CloseAfter, Status::Sent, 0),
+            (FaultKind::Truncate, Status::Sent, 0),
+            (FaultKind::Html, Status::Failed, 0),
+            (errcode(40058), Status::Failed, 0),
         ] {
+            let tokens = fake.calls("gettoken").len();
             for _ in 0..10 {
                 number += 1;
                 let user = format!("user{number}");
-                let kind = if kind == errcode(0) { FaultKind::None } else { kind.clone() };
                 fake.add_fault(Fault::of(SEND, kind.clone(), 1));
                 let id = rig.text_to(&user, "x").await;
                 rig.until("its end", async || rig.delivery(&id).await.due_ms.is_none()).await;
@@ -450,10 +455,58 @@ on_both! {
                 let seen = shown_to(&fake, &user).len();
                 assert_eq!(seen, usize::from(right == Status::Sent), "{kind:?}: shown {seen} times");
             }
+            // A token may also have ended while the platform asked for a rest.
+            let refreshed = fake.calls("gettoken").len() - tokens;
+            assert!((refreshes..=refreshes + 1).contains(&refreshed), "{kind:?}: {refreshed} tokens");
         }
+        // Time-outs after the platform took it, and its repetition: those take a while, so all at once.
+        fake.add_fault(Fault::of(SEND, FaultKind::Slow { delay_ms: 600_000 }, 10));
+        let mut late = Vec::new();
+        for user in 0..10 {
+            late.push(rig.text_to(&format!("late{user}"), "x").await);
+        }
+        rig.until("all are sent", async || rig.count(&late, Status::Sent).await == 10).await;
+        let figures = fake.figures();
+        assert_eq!((figures["shown"], figures["doubled"], figures["dropped"]), (110, 0, 0));
         let sends = fake.calls(SEND);
         assert!(sends.iter().all(|call| call.body["enable_duplicate_check"] == 1 || call.body.is_null()));
-        assert_eq!(fake.dropped(), 0);
+        rig.stop().await;
+    }
+
+    /// The same to a robot, which knows no repetition: the policy decides what becomes of a lost answer.
+    async fn every_fault_of_the_platform_to_a_robot_ends_by_the_policy(database: &Database) {
+        let fake = platform(&database.clock).await;
+        let rig = Rig::start(database, &fake).await;
+        let errcode = |code| FaultKind::Errcode { code };
+        let mut number = 0;
+        // The status, and how often it is shown: at most once, and at least once.
+        for (kind, [(once, once_shown), (least, least_shown)]) in [
+            (FaultKind::None, [(Status::Sent, 1), (Status::Sent, 1)]),
+            (errcode(45009), [(Status::Sent, 1), (Status::Sent, 1)]),
+            (errcode(93004), [(Status::Sent, 1), (Status::Sent, 1)]),
+            (errcode(-1), [(Status::Uncertain, 0), (Status::Sent, 1)]),
+            (FaultKind::Http { status: 502 }, [(Status::Uncertain, 0), (Status::Sent, 1)]),
+            (FaultKind::CloseBefore, [(Status::Uncertain, 0), (Status::Sent, 1)]),
+            (FaultKind::CloseAfter, [(Status::Uncertain, 1), (Status::Sent, 2)]),
+            (FaultKind::Truncate, [(Status::Uncertain, 1), (Status::Sent, 2)]),
+            (FaultKind::Html, [(Status::Failed, 0), (Status::Failed, 0)]),
+            (errcode(40058), [(Status::Failed, 0), (Status::Failed, 0)]),
+        ] {
+            for _ in 0..10 {
+                for (policy, right, shown) in
+                    [("at_most_once", once, once_shown), ("at_least_once", least, least_shown)]
+                {
+                    number += 1;
+                    let content = format!("message {number}");
+                    fake.add_fault(Fault::of(KEY, kind.clone(), 1));
+                    let id = rig.text_with(&content, json!({"policy": policy})).await;
+                    rig.until("its end", async || rig.delivery(&id).await.due_ms.is_none()).await;
+                    assert_eq!(rig.status(&id).await, right, "{kind:?} {policy}");
+                    let seen = fake.inbox(KEY).into_iter().filter(|one| one.content == content).count();
+                    assert_eq!(seen, shown, "{kind:?} {policy}");
+                }
+            }
+        }
         rig.stop().await;
     }
 }

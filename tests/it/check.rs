@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use wecom_gateway::wecom::callback::SealedCallback;
 use wecom_gateway::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 
 use crate::desk::{Desk, KEY, TOKEN, assert_no_secret};
 use crate::gateway::{self, Gateway, Setup};
@@ -58,8 +59,12 @@ fn verified(line: &str, token: &str, key: &str, corp_id: &str) -> Option<String>
     let query = line.split(' ').nth(1)?.split_once('?')?.1;
     let (token, key) = (Token::parse(token).ok()?, EncodingAesKey::parse(key).ok()?);
     let accepted = ReceiveIds::new(vec![corp_id.to_owned()]);
-    let opened =
-        SealedCallback::read_url_check(query).ok()?.verify(&token).ok()?.decrypt(&key, &accepted).ok()?;
+    let opened = SealedCallback::read_url_check(query, &ReadLimits::DEFAULT)
+        .ok()?
+        .verify(&token)
+        .ok()?
+        .decrypt(&key, &accepted)
+        .ok()?;
     String::from_utf8(opened.message.to_vec()).ok()
 }
 

@@ -89,9 +89,9 @@ async fn robots_take_their_own_key_or_one_of_ours() {
         assert_eq!(history.as_array().expect("a list").last().expect("sent")["status"], "sent");
     }
     assert_eq!(fake.inbox(KEY).len(), 2);
-    fake.add_fault(Fault::times(FaultKind::Errcode { code: 93000 }, 1));
+    fake.add_fault(Fault::times(FaultKind::Errcode { code: 44004 }, 1));
     let refused = json(&rest.post(&format!("/cgi-bin/webhook/send?key={KEY}"), &message).await);
-    assert_eq!(refused["errcode"], 93000, "the platform's own verdict: {refused}");
+    assert_eq!(refused["errcode"], 44004, "the platform's own verdict: {refused}");
     fake.add_fault(Fault::times(FaultKind::CloseAfter, 1));
     let lost = json(&rest.post(&format!("/cgi-bin/webhook/send?key={KEY}"), &message).await);
     assert_eq!(lost["errcode"], 0, "a lost answer must not make the script send again: {lost}");
@@ -181,4 +181,39 @@ async fn files_go_through_and_can_be_sent() {
     ] {
         assert_eq!(upload(&target, headers).await["errcode"], errcode, "{target}");
     }
+}
+
+#[tokio::test]
+async fn group_chats_are_made_and_sent_to() {
+    let (fake, gateway, rest) = start("compat-chat").await;
+    let access = token(&rest, SECRET).await["access_token"].as_str().expect("a token").to_owned();
+    let post = async |method: &str, body: &Value| {
+        json(&rest.post(&format!("/cgi-bin/appchat/{method}?access_token={access}"), body).await)
+    };
+    let order = json!({"name": "on call", "owner": "ann", "userlist": ["ann", "bob"], "chatid": "oncall"});
+    assert_eq!(post("create", &order).await, json!({"errcode": 0, "errmsg": "ok", "chatid": "oncall"}));
+    assert_eq!(post("create", &order).await["errcode"], 86215, "the platform's own verdict");
+    let change = json!({"chatid": "oncall", "add_user_list": ["cid"]});
+    assert_eq!(post("update", &change).await["errcode"], 0);
+    let shown = json(&rest.get(&format!("/cgi-bin/appchat/get?access_token={access}&chatid=oncall")).await);
+    assert_eq!(shown["chat_info"]["userlist"], json!(["ann", "bob", "cid"]), "{shown}");
+    let message = json!({"chatid": "oncall", "msgtype": "text", "text": {"content": "hi"}, "safe": 0});
+    let sent = post("send", &message).await;
+    assert_eq!(sent["errcode"], 0, "{sent}");
+    let id = sent["msgid"].as_str().expect("our id").to_owned();
+    let status =
+        Rest::new(gateway.address(), Some(API_KEY)).json(&format!("/api/v1/messages/{id}/status")).await;
+    assert_eq!(status["status"], "sent");
+    assert_eq!(fake.shown(Some("chat:oncall")).len(), 1);
+
+    assert_eq!(post("send", &json!({"msgtype": "text", "text": {"content": "hi"}})).await["errcode"], 86001);
+    for (target, errcode) in [
+        (format!("/cgi-bin/appchat/get?access_token={access}&chatid=a%26b"), 86001),
+        (format!("/cgi-bin/appchat/get?access_token={access}&chatid=none"), 86003),
+        ("/cgi-bin/appchat/get?access_token=x&chatid=oncall".to_owned(), 40014),
+    ] {
+        assert_eq!(json(&rest.get(&target).await)["errcode"], errcode, "{target}");
+    }
+    fake.add_fault(Fault::of("appchat/create", FaultKind::CloseBefore, 1));
+    assert_eq!(post("create", &json!({"userlist": ["ann", "bob"]})).await["errcode"], -1);
 }

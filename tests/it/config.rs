@@ -5,7 +5,7 @@ use std::path::Path;
 
 use wecom_gateway::config::{self, ChannelKindConfig, Config, Deployment, Environment, Origin, Problems};
 
-const SHIPPED: &str = include_str!("../../config/notification.yaml");
+pub(crate) const SHIPPED: &str = include_str!("../../config/notification.yaml");
 
 /// The form that users of the PMC service bring along.
 const PMC: &str = r#"
@@ -37,7 +37,7 @@ fn parse(text: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     config::parse(&"n.yaml".into(), text, &Environment::of(variables.iter().copied()))
 }
 
-fn load(text: &str, variables: &[(&str, &str)]) -> Config {
+pub(crate) fn load(text: &str, variables: &[(&str, &str)]) -> Config {
     parse(text, variables).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -143,7 +143,7 @@ fn a_channel_that_is_off_needs_no_variables_but_no_unknown_keys_either() {
     assert_eq!(
         problems(typo, &[]),
         [
-            "n.yaml:1:41: channels.wechat_bot.tokem: unknown key; allowed here: type, enabled, handler, webhook_url, secret, token, encoding_aes_key, receive_ids, callback_window_ms, previous"
+            "n.yaml:1:41: channels.wechat_bot.tokem: unknown key; allowed here: type, enabled, handler, webhook_url, secret, token, encoding_aes_key, receive_ids, callback_window_ms, previous, replies, ask, shadow"
         ]
     );
 }
@@ -221,6 +221,19 @@ fn the_database_is_taken_from_mysql_variables_when_there_is_a_host() {
     assert_eq!(shown.shown, "mysql://pmc_user:***@db.internal:3307/pmc_webhook");
     assert_eq!(shown.origin, Origin::Variables(vec!["MYSQL_HOST".into()]));
 
+    let with = |more: &[(&'static str, &'static str)]| [&mysql[..], more].concat();
+    let tls = load(SHIPPED, &with(&[("MYSQL_SSL_CA", "/etc/db ca.pem")]));
+    assert!(
+        tls.database.url.expose().ends_with("/pmc_webhook?ssl-mode=VERIFY_CA&ssl-ca=%2Fetc%2Fdb%20ca.pem")
+    );
+    let tls = load(
+        SHIPPED,
+        &with(&[("MYSQL_SSL_MODE", "REQUIRED"), ("MYSQL_SSL_CERT", "c"), ("MYSQL_SSL_KEY", "k")]),
+    );
+    assert!(tls.database.url.expose().ends_with("/pmc_webhook?ssl-mode=REQUIRED&ssl-cert=c&ssl-key=k"));
+    let problem = problems(SHIPPED, &with(&[("MYSQL_SSL_MODE", "verify")]));
+    assert!(problem[0].ends_with("variable MYSQL_SSL_MODE should be one of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY"), "{problem:?}");
+
     let mut both = mysql.to_vec();
     both.push(("DATABASE_URL", "sqlite:/tmp/x.db"));
     assert_eq!(load(SHIPPED, &both).database.url.expose(), "sqlite:/tmp/x.db");
@@ -242,14 +255,34 @@ fn redis_is_taken_from_its_variables() {
     assert_eq!(config.redis.url.expect("set").expose(), "redis://:a%40b@cache:6379");
     let config = load(SHIPPED, &[("REDIS_HOST", "cache"), ("REDIS_URL", "redis://other")]);
     assert_eq!(config.redis.url.expect("set").expose(), "redis://other");
+    let config = load(SHIPPED, &[("REDIS_HOST", "::1"), ("REDIS_PORT", "7000")]);
+    assert_eq!(config.redis.url.expect("set").expose(), "redis://[::1]:7000");
+    let at_the_edge =
+        "redis: {timeout_ms: 10, connect_timeout_ms: 10000, share_every_ms: 20, prefix: a-b_c.d:e}";
+    assert_eq!(load(at_the_edge, &[]).redis.prefix, "a-b_c.d:e");
 }
 
 #[test]
-fn what_is_configured_but_not_used_is_said() {
-    let warned = |name: &str| load("channels: {}", &[(name, "h")]).warnings.join("\n");
-    assert!(warned("REDIS_HOST").starts_with("Redis is configured, but"));
-    assert!(warned("MONGODB_HOST").starts_with("MONGODB_HOST is set, but"));
-    assert_eq!(warned("X"), "");
+fn an_archive_is_taken_from_the_variables_of_mongodb() {
+    let variables = [("MONGODB_HOST", "mongo"), ("MONGODB_PORT", "27018"), ("MONGODB_DATABASE", "logs")];
+    let config = load(SHIPPED, &variables);
+    if cfg!(feature = "mongodb") {
+        assert_eq!(config.endpoints.len(), 1);
+        assert!(!config.warnings.join("\n").contains("MONGODB"), "{:?}", config.warnings);
+        let spec = config.endpoints[0].spec.to_json();
+        let url = spec["targets"][0]["url"].as_str();
+        assert_eq!((url, spec["name"].as_str()), (Some("mongodb://mongo:27018"), Some("mongodb")));
+        assert_eq!((spec["database"].as_str(), spec["collection"].as_str()), (Some("logs"), Some("events")));
+        assert_eq!(spec["events"], serde_json::json!(["*"]));
+    } else {
+        assert_eq!(config.endpoints.len(), 0);
+        assert!(config.warnings.join("\n").contains("MONGODB_HOST) is set, but"), "{:?}", config.warnings);
+    }
+    assert_eq!(load(SHIPPED, &[]).endpoints.len(), 0);
+    let alone = problems(SHIPPED, &[("MONGODB_HOST", "mongo"), ("MONGODB_USER", "gateway")]);
+    assert!(alone.len() == 1 && alone[0].contains("mongodb.user: goes together with"), "{alone:?}");
+    let strange = problems(SHIPPED, &[("MONGODB_HOST", "a b/c"), ("MONGODB_PORT", "x")]);
+    assert!(strange.iter().any(|one| one.contains("mongodb.port")), "{strange:?}");
 }
 
 #[test]
@@ -282,6 +315,22 @@ fn scalars_are_what_their_key_asks_for() {
     assert_eq!(shown, ["127.0.0.1/32", "10.0.0.0/8"]);
     let literal = load("service: {name: '$${WECHAT_CORP_ID}'}", &APP);
     assert_eq!(literal.service.name, "${WECHAT_CORP_ID}");
+}
+
+#[test]
+fn a_lease_outlives_the_longest_attempt() {
+    let limits = |lease_ms: u32, attempt_ms: u32| {
+        format!(
+            "limits: {{dispatch: {{lease_ms: {lease_ms}}}, attempt: {{attempt_timeout_ms: {attempt_ms}}}}}"
+        )
+    };
+    assert_eq!(load(&limits(30_000, 10_000), &[]).limits.dispatch.lease_ms, 30_000);
+    assert_eq!(
+        problems(&limits(30_000, 10_001), &[]),
+        [
+            "n.yaml:1:9: limits.dispatch.lease_ms: should be at least 30003, three times attempt.attempt_timeout_ms"
+        ]
+    );
 }
 
 #[test]

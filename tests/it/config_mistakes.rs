@@ -11,7 +11,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "databases: {}",
         &[
-            "n.yaml:1:1: databases: unknown key; allowed here: service, webhook, database, spool, redis, auth, channels, limits, logging, retention, alerts, outbound, endpoints",
+            "n.yaml:1:1: databases: unknown key; allowed here: mongodb, service, webhook, database, spool, redis, auth, encryption, channels, limits, logging, retention, alerts, outbound, endpoints",
         ],
     ),
     (
@@ -39,6 +39,14 @@ const MISTAKES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "encryption: {key: too-short, previous: [a key of sixteen or more, a key of sixteen or more, short]}",
+        &[
+            "n.yaml:1:13: encryption.key: a key should have at least 16 characters",
+            "n.yaml:1:67: encryption.previous: the key 3c076cf7 stands here a second time",
+            "n.yaml:1:93: encryption.previous: a key should have at least 16 characters",
+        ],
+    ),
+    (
         "webhook:\n  verify_files: {evil.txt: x}",
         &["n.yaml:2:18: webhook.verify_files: `evil.txt` should be a name like WW_verify_0aB1.txt"],
     ),
@@ -63,6 +71,16 @@ const MISTAKES: &[(&str, &[&str])] = &[
     (
         "database: {url: 'postgres://x'}",
         &["n.yaml:1:17: database.url: should be sqlite:path or mysql://user:password@host:port/name"],
+    ),
+    (
+        "redis: {url: 'cache:6379', prefix: 'a b', timeout_ms: 9, connect_timeout_ms: 10001, share_every_ms: 19}",
+        &[
+            "n.yaml:1:14: redis.url: should be redis://:password@host:port",
+            "n.yaml:1:36: redis.prefix: `a b` should be 1 to 64 letters, digits or any of -_.:",
+            "n.yaml:1:55: redis.timeout_ms: `9` should be a whole number from 10 to 10000",
+            "n.yaml:1:78: redis.connect_timeout_ms: `10001` should be a whole number from 10 to 10000",
+            "n.yaml:1:101: redis.share_every_ms: `19` should be a whole number from 20 to 10000",
+        ],
     ),
     ("auth: {api_keys: [short]}", &["n.yaml:1:19: auth.api_keys: a key should have at least 16 characters"]),
     (
@@ -113,6 +131,30 @@ const MISTAKES: &[(&str, &[&str])] = &[
         &[
             "n.yaml:1:52: channels.wechat_bot.handler: `verify` should be letters, digits, `_`, `-` and `.`, and not `verify`",
         ],
+    ),
+    (
+        "channels: {wechat_bot: {webhook_url: abc, token: T0ken, encoding_aes_key: jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C, replies: [{keyword: help}]}}",
+        &["n.yaml:1:130: channels.wechat_bot.replies[0].reply: is missing"],
+    ),
+    (
+        "channels: {wechat_bot: {webhook_url: abc, token: T0ken, encoding_aes_key: jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C, replies: [{reply: {text: ''}}]}}",
+        &[
+            "n.yaml:1:130: channels.wechat_bot.replies[0].reply.text.content: is empty, allowed is 1 to 2048 bytes",
+        ],
+    ),
+    (
+        "channels: {wechat_bot: {webhook_url: abc, token: T0ken, encoding_aes_key: jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C, replies: [{events: mesage.text, reply: {text: a}}]}}",
+        &[
+            "n.yaml:1:130: channels.wechat_bot.replies[0].events: `mesage.text` is no kind of event: kinds begin with message, event, command, status, interaction, unknown or unreadable",
+        ],
+    ),
+    (
+        "channels: {wechat_bot: {webhook_url: abc, token: T0ken, encoding_aes_key: jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C, ask: {url: 'https://example.com/'}}}",
+        &["n.yaml:1:125: channels.wechat_bot.ask.secret: is missing: requests are signed with it"],
+    ),
+    (
+        "channels: {wechat_bot: {webhook_url: abc, token: T0ken, encoding_aes_key: jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C, shadow: {url: 'http://10.0.0.1/'}}}",
+        &["n.yaml:1:128: channels.wechat_bot.shadow.url: must begin with https://"],
     ),
 ];
 

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use wecom_gateway::clock::Clock;
 use wecom_gateway::entropy::Entropy;
 use wecom_gateway::ids::{EventId, IdMaker};
+use wecom_gateway::seals::Seals;
 use wecom_gateway::secret::Secret;
 use wecom_gateway::store::{Engine, Store, StoreSettings};
 
@@ -21,12 +22,18 @@ pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) clock: Clock,
     pub(crate) ids: IdMaker,
+    seals: Seals,
     place: Place,
 }
 
 enum Place {
     Directory(PathBuf),
-    Server { url: String, name: String },
+    Server {
+        url: String,
+        name: String,
+    },
+    /// It belongs to somebody else.
+    Elsewhere,
 }
 
 impl Database {
@@ -50,12 +57,29 @@ impl Database {
                 (format!("{server}/{name}"), Place::Server { url: server, name })
             }
         };
-        Self { engine, url, clock, ids, place }
+        Self { engine, url, clock, ids, seals: Seals::default(), place }
+    }
+
+    /// The database at `url`, which stays when this value goes.
+    pub(crate) fn at(engine: Engine, url: String) -> Self {
+        sqlx::any::install_default_drivers();
+        let clock = Clock::manual(NOW_MS);
+        let ids = IdMaker::new(clock.clone(), Entropy::system());
+        Self { engine, url, clock, ids, seals: Seals::default(), place: Place::Elsewhere }
+    }
+
+    /// The same database, its rows sealed with `key` and readable with `previous`; it stays when this value goes.
+    pub(crate) fn sealed(&self, key: &str, previous: &[&str]) -> Self {
+        let previous: Vec<Secret> = previous.iter().map(|key| Secret::new(*key)).collect();
+        let seals = Seals::new(&Secret::new(key), &previous, &Entropy::system());
+        let (clock, ids) = (self.clock.clone(), self.ids.clone());
+        Self { engine: self.engine, url: self.url.clone(), clock, ids, seals, place: Place::Elsewhere }
     }
 
     /// Settings that lead here.
     pub(crate) fn settings(&self) -> StoreSettings {
-        StoreSettings::new(Secret::new(self.url.clone()))
+        let seals = self.seals.clone();
+        StoreSettings { seals, ..StoreSettings::new(Secret::new(self.url.clone())) }
     }
 
     /// Opens the store.
@@ -82,6 +106,7 @@ impl Drop for Database {
             Place::Directory(directory) => {
                 let _missing = std::fs::remove_dir_all(directory);
             }
+            Place::Elsewhere => {}
             Place::Server { url, name } => {
                 let (url, sql) = (url.clone(), format!("DROP DATABASE {name}"));
                 // The test's own runtime may be on its way out.

@@ -162,34 +162,51 @@ on_both! {
     async fn a_refusal_is_final_and_says_why(database: &Database) {
         let fake = platform(&database.clock).await;
         let rig = Rig::start(database, &fake).await;
-        fake.add_fault(Fault::times(FaultKind::Errcode { code: 93000 }, 1));
+        fake.add_fault(Fault::times(FaultKind::Errcode { code: 40058 }, 1));
         let refused = rig.text("refused").await;
         let after = rig.text("after").await;
         rig.soon("the one after", async || rig.status(&after).await == Status::Sent).await;
         let tracked = rig.tracked(&refused).await;
         assert_eq!(tracked.status, Status::Failed);
-        assert_eq!(tracked.details["code"], json!(93000));
-        assert!(tracked.error_message.expect("it says why").contains("errcode 93000"));
+        assert_eq!(tracked.details["code"], json!(40058));
+        assert!(tracked.error_message.expect("it says why").contains("errcode 40058"));
         assert_eq!(contents(&fake), ["after"]);
         let attempts = rig.store.attempts(&rig.delivery(&refused).await.id).await.expect("attempts");
         assert_eq!(attempts.len(), 1);
-        assert_eq!((attempts[0].http_status, attempts[0].errcode), (Some(200), Some(93000)));
+        assert_eq!((attempts[0].http_status, attempts[0].errcode), (Some(200), Some(40058)));
         rig.stop().await;
     }
 
-    async fn busy_is_tried_again_three_times_and_then_given_up(database: &Database) {
+    async fn busy_may_have_been_shown_so_the_policy_decides(database: &Database) {
         let fake = platform(&database.clock).await;
         let rig = Rig::start(database, &fake).await;
+        fake.add_fault(Fault::times(FaultKind::Errcode { code: -1 }, 1));
+        let once = rig.text("once").await;
+        rig.until("its end", async || rig.status(&once).await == Status::Uncertain).await;
+        assert_eq!(rig.delivery(&once).await.attempts, 1);
+        let said = rig.tracked(&once).await.error_message.expect("it says why");
+        assert!(said.contains("errcode -1"), "{said}");
+
         fake.add_fault(Fault::times(FaultKind::Errcode { code: -1 }, 3));
-        let late = rig.text("late").await;
+        let again = rig.text_with("again", json!({"policy": "at_least_once"})).await;
+        rig.until("the fourth try", async || rig.status(&again).await == Status::Sent).await;
+        assert_eq!((rig.delivery(&again).await.attempts, contents(&fake)), (4, vec!["again".to_owned()]));
+        rig.stop().await;
+    }
+
+    async fn a_busy_app_is_tried_again_three_times_and_then_given_up(database: &Database) {
+        let fake = crate::app::platform(&database.clock).await;
+        let rig = Rig::with_app(database, &fake).await;
+        fake.add_fault(Fault::of("message/send", FaultKind::Errcode { code: -1 }, 3));
+        let late = rig.text_to("ann", "late").await;
         rig.until("the fourth try", async || rig.status(&late).await == Status::Sent).await;
         assert_eq!(rig.delivery(&late).await.attempts, 4);
 
-        fake.add_fault(Fault::times(FaultKind::Errcode { code: -1 }, 4));
-        let never = rig.text("never").await;
+        fake.add_fault(Fault::of("message/send", FaultKind::Errcode { code: -1 }, 4));
+        let never = rig.text_to("ann", "never").await;
         rig.until("the end", async || rig.status(&never).await == Status::Failed).await;
         assert_eq!(rig.delivery(&never).await.state, DeliveryState::Dead);
-        assert_eq!(contents(&fake), ["late"]);
+        assert_eq!(fake.shown(Some("ann")).len(), 1);
         rig.stop().await;
     }
 

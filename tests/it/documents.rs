@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use wecom_gateway::domain::event::{EventKind, Format};
 use wecom_gateway::wecom::callback::SealedCallback;
 use wecom_gateway::wecom::event;
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::refusal::Step;
 
 /// P-4: whatever somebody types comes out as it went in, however the platform writes it.
@@ -39,7 +40,7 @@ fn every_character_survives_in_each_way_it_can_be_written() {
 /// The text of a message whose content is written as `markup`.
 fn content(markup: &str) -> String {
     let document = format!("<xml><MsgType>text</MsgType><Content>{markup}</Content></xml>");
-    let event = event::read(document.as_bytes());
+    let event = event::read(document.as_bytes(), &ReadLimits::DEFAULT);
     assert_eq!(event.kind.as_str(), "message.text");
     event::body_json(document.as_bytes(), event.format)["Content"].as_str().expect("a text").to_owned()
 }
@@ -63,7 +64,7 @@ proptest! {
         let number = format!("{{\"MsgType\":\"text\",\"MsgId\":{id}}}");
         let string = format!("{{\"MsgType\":\"text\",\"MsgId\":\"{id}\"}}");
         for plaintext in [&xml, &number, &string] {
-            let event = event::read(plaintext.as_bytes());
+            let event = event::read(plaintext.as_bytes(), &ReadLimits::DEFAULT);
             prop_assert_eq!(event.message_ref.as_deref(), Some(text.as_str()));
             let shown = event::body_json(plaintext.as_bytes(), event.format)["MsgId"].clone();
             prop_assert_eq!(shown.as_str().map_or_else(|| shown.to_string(), str::to_owned), text.clone());
@@ -153,13 +154,14 @@ fn twelve_documents_that_cost_much_are_given_up() {
 
 fn refused_as_envelope(document: &str) {
     let query = "msg_signature=5c45ff5e21c57e6ad56bac8758b79b1d9ac89fd3&timestamp=1409659589&nonce=263014780";
-    let refusal = SealedCallback::read(query, document.as_bytes()).expect_err("refused");
+    let refusal =
+        SealedCallback::read(query, document.as_bytes(), &ReadLimits::DEFAULT).expect_err("refused");
     assert_eq!(refusal.step, Step::Body, "{}", start(document));
     assert!(refusal.detail.len() < 500, "{}", refusal.detail);
 }
 
 fn unreadable_as_plaintext(document: &str) {
-    let event = event::read(document.as_bytes());
+    let event = event::read(document.as_bytes(), &ReadLimits::DEFAULT);
     assert_eq!(
         (event.kind.as_str(), event.format),
         (EventKind::UNREADABLE, Format::Opaque),
@@ -184,9 +186,10 @@ fn long_texts_and_long_ids_are_bounded_where_they_matter() {
     let plaintext = format!(
         "<xml><FromUserName>{long}</FromUserName><MsgType>text</MsgType><Content>{long}</Content></xml>"
     );
-    let event = event::read(plaintext.as_bytes());
+    let event = event::read(plaintext.as_bytes(), &ReadLimits::DEFAULT);
     assert_eq!((event.kind.as_str(), event.user_id), ("message.text", None));
     assert_eq!(event::body_json(plaintext.as_bytes(), Format::Xml)["FromUserName"], json!(long));
-    let kind = event::read(format!("<xml><MsgType>{long}</MsgType></xml>").as_bytes()).kind;
+    let kind =
+        event::read(format!("<xml><MsgType>{long}</MsgType></xml>").as_bytes(), &ReadLimits::DEFAULT).kind;
     assert_eq!(kind.as_str().len(), EventKind::BYTES_MAX);
 }

@@ -8,6 +8,7 @@ use wecom_gateway::source::{
 };
 use wecom_gateway::wecom::callback::SealedCallback;
 use wecom_gateway::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 
 use crate::vectors::{folder, read_json};
 
@@ -25,7 +26,8 @@ fn every_sealed_sample_is_opened_accepted_and_answered() {
         let part = |name: &str| envelope[name].as_str().unwrap_or_else(|| panic!("{name}"));
         let (sample, receive_id) = (part("sample"), part("receiveId"));
         let plaintext = std::fs::read(format!("{}/callback-samples/{sample}", folder())).expect("a sample");
-        let sealed = SealedCallback::read(part("query"), part("body").as_bytes()).expect(sample);
+        let sealed =
+            SealedCallback::read(part("query"), part("body").as_bytes(), &ReadLimits::DEFAULT).expect(sample);
         let accepted = ReceiveIds::new(vec![receive_id.to_owned()]);
         let opened = sealed.verify(&token).expect(sample).decrypt(&key, &accepted).expect(sample);
         assert_eq!(opened.message, plaintext, "{sample}");
@@ -33,17 +35,23 @@ fn every_sealed_sample_is_opened_accepted_and_answered() {
         let sources = Sources::build(vec![source(&meta("token"), &meta("encodingAESKey"), receive_id)])
             .expect("sources");
         let body = Bytes::from(part("body").to_owned());
-        let raw = RawCallback { query: part("query"), headers: &HeaderMap::new(), body: &body };
+        let raw = RawCallback {
+            query: part("query"),
+            headers: &HeaderMap::new(),
+            body: &body,
+            limits: ReadLimits::DEFAULT,
+        };
         let accepted = sources
             .receive(WECHAT, "all", &raw, sealed.timestamp_s())
             .unwrap_or_else(|refused| panic!("{sample}: {refused:?}"));
         assert_eq!(accepted.events[0].payload, plaintext, "{sample}");
-        let expected = if ["suite_command", "provider_command", "openplatform"].contains(&part("channel")) {
-            Answer::Success
+        let is_command = ["suite_command", "provider_command", "openplatform"].contains(&part("channel"));
+        let is_right = if is_command {
+            accepted.answer == Answer::Success
         } else {
-            Answer::Empty
+            matches!(accepted.answer, Answer::Passive(_))
         };
-        assert_eq!(accepted.answer, expected, "{sample}");
+        assert!(is_right, "{sample}: {:?}", accepted.answer);
     }
 }
 

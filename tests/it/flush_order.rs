@@ -1,7 +1,8 @@
 //! R-2b: on the wire of the kernel, no answer leaves before the flush that covers it has returned.
 //!
-//! The gateway runs under `strace`; the trace is read as a sequence. A callback's row is covered by the first
-//! flush that starts after its request was read and ends before its answer is written.
+//! The gateway runs under `strace`; the trace is read as a sequence. A callback's row is written to the log at the
+//! first write there after its request was read, or later; so the flush that covers it starts after that write, and
+//! ends before the answer is written.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -25,7 +26,7 @@ async fn no_answer_leaves_before_its_flush() {
             "-q",
             "-y",
             "-e",
-            "trace=fsync,fdatasync,read,recvfrom,sendto,writev,write",
+            "trace=fsync,fdatasync,pwrite64,read,recvfrom,sendto,writev,write",
             // A disk that takes 2 ms to flush: on a faster one fewer callbacks wait for each flush.
             "-e",
             "inject=fsync,fdatasync:delay_enter=2000",
@@ -110,6 +111,7 @@ impl Sequence {
         // By connection: when its request was read.
         let mut requested: HashMap<String, usize> = HashMap::new();
         let mut last_flush_start = None;
+        let mut logged = Vec::new();
         for (at, line) in trace.lines().enumerate() {
             let Some((thread, call)) = line.trim_start().split_once(' ') else { continue };
             let call = call.trim_start();
@@ -122,14 +124,17 @@ impl Sequence {
             // A write counts from its start, everything else from its end.
             if is_answer(whole) && start == at {
                 out.answers += 1;
-                let covered = requested
-                    .get(&descriptor(whole))
-                    .is_some_and(|read| last_flush_start.is_some_and(|flush| flush > *read));
+                let read = requested.get(&descriptor(whole));
+                let written = read.and_then(|read| first_after(&logged, *read));
+                let covered = written.is_some_and(|write| last_flush_start > Some(write));
                 out.early += u64::from(!covered);
             }
             if call.ends_with("<unfinished ...>") {
                 unfinished.insert(thread, (call, at));
                 continue;
+            }
+            if whole.starts_with("pwrite64(") && whole.contains("-wal>") {
+                logged.push(at);
             }
             if whole.starts_with("fsync(") || whole.starts_with("fdatasync(") {
                 out.flushes += 1;
@@ -142,6 +147,11 @@ impl Sequence {
         }
         out
     }
+}
+
+/// The first of the sorted `places` behind `place`.
+fn first_after(places: &[usize], place: usize) -> Option<usize> {
+    places.get(places.partition_point(|&other| other <= place)).copied()
 }
 
 fn is_answer(call: &str) -> bool {
@@ -157,11 +167,19 @@ fn descriptor(call: &str) -> String {
 
 #[test]
 fn the_reader_sees_an_early_answer() {
-    let good = "1 recvfrom(9<TCP>, \"POST /api/v1/web\"..., 10) = 10\n2 fdatasync(5<wal> <unfinished ...>\n1 read(3<x>, \"\", 1) = 0\n2 <... fdatasync resumed>) = 0\n1 sendto(9<TCP>, \"HTTP/1.1 200 OK\\r\"..., 90, 0) = 90\n";
-    let seen = Sequence::read(good);
+    const READ: &str = "1 recvfrom(9<TCP>, \"POST /api/v1/web\"..., 10) = 10\n";
+    const WRITTEN: &str = "2 pwrite64(5</d/gateway.db-wal>, \"\"..., 8192, 32) = 8192\n";
+    const BEGUN: &str = "2 fdatasync(5</d/gateway.db-wal> <unfinished ...>\n1 read(3<x>, \"\", 1) = 0\n";
+    const FLUSHED: &str = "2 <... fdatasync resumed>) = 0\n";
+    const ANSWERED: &str = "1 sendto(9<TCP>, \"HTTP/1.1 200 OK\\r\"..., 90, 0) = 90\n";
+    let seen = Sequence::read(&[READ, WRITTEN, BEGUN, FLUSHED, ANSWERED].concat());
     assert_eq!((seen.answers, seen.flushes, seen.early), (1, 1, 0));
-    let early = "2 fdatasync(5<wal> <unfinished ...>\n1 recvfrom(9<TCP>, \"POST /api/v1/web\"..., 10) = 10\n2 <... fdatasync resumed>) = 0\n1 sendto(9<TCP>, \"HTTP/1.1 200 OK\\r\"..., 90, 0) = 90\n";
-    assert_eq!(Sequence::read(early).early, 1, "the flush began before the request was read");
-    let during = "1 recvfrom(9<TCP>, \"POST /api/v1/web\"..., 10) = 10\n2 fdatasync(5<wal> <unfinished ...>\n1 writev(9<TCP>, [{iov_base=\"HTTP/1.1 200 OK\\r\"..., iov_len=90}], 1) = 90\n2 <... fdatasync resumed>) = 0\n";
-    assert_eq!(Sequence::read(during).early, 1, "the flush had not returned");
+    for (early, why) in [
+        ([BEGUN, READ, WRITTEN, FLUSHED, ANSWERED], "the flush began before the request was read"),
+        ([READ, BEGUN, WRITTEN, FLUSHED, ANSWERED], "the flush began before the row was written"),
+        ([WRITTEN, READ, BEGUN, FLUSHED, ANSWERED], "nothing was written after the request"),
+        ([READ, WRITTEN, BEGUN, ANSWERED, FLUSHED], "the flush had not returned"),
+    ] {
+        assert_eq!(Sequence::read(&early.concat()).early, 1, "{why}");
+    }
 }

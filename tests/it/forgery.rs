@@ -5,6 +5,7 @@ use sha1::{Digest, Sha1};
 use wecom_gateway::entropy::Entropy;
 use wecom_gateway::wecom::callback::{Opened, SealedCallback};
 use wecom_gateway::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::refusal::{Refusal, Step};
 use wecom_gateway::wecom::signature::Signature;
 
@@ -13,7 +14,9 @@ use crate::sealer::{CORP, KEY, Request, Sealer, TOKEN, text_message};
 fn open(query: &str, body: &[u8]) -> Result<Opened, Refusal> {
     let token = Token::parse(TOKEN).expect("a token");
     let key = EncodingAesKey::parse(KEY).expect("a key");
-    SealedCallback::read(query, body)?.verify(&token)?.decrypt(&key, &ReceiveIds::new(vec![CORP.into()]))
+    SealedCallback::read(query, body, &ReadLimits::DEFAULT)?
+        .verify(&token)?
+        .decrypt(&key, &ReceiveIds::new(vec![CORP.into()]))
 }
 
 /// P-2. Around the ciphertext stands an envelope that nobody signs: a flip there may pass, but changes nothing.
@@ -198,7 +201,7 @@ proptest! {
         let (token, key) = (Token::parse(TOKEN).expect("a token"), EncodingAesKey::parse(KEY).expect("a key"));
         for body in [request.xml(), request.json()] {
             let query = request.query();
-            let sealed = SealedCallback::read(&query, body.as_bytes()).expect("read");
+            let sealed = SealedCallback::read(&query, body.as_bytes(), &ReadLimits::DEFAULT).expect("read");
             let opened = sealed.verify(&token).expect("signed").decrypt(&key, &ReceiveIds::any()).expect("opened");
             prop_assert_eq!(&opened.message, &message);
             prop_assert_eq!(&opened.receive_id, &receive_id);

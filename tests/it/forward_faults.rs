@@ -16,7 +16,7 @@ use crate::forwarder::{Forwarder, receiver};
 /// The one attempt at an address that answers so.
 async fn attempt(rig: &Forwarder, url: &str, number: u64) -> (Attempt, DeliveryState) {
     let made =
-        rig.endpoint(json!({"url": url, "events": ["*"], "schedule": "once", "timeout_ms": 1500})).await;
+        rig.endpoint(json!({"url": url, "events": ["*"], "schedule": "once", "timeout_ms": 4000})).await;
     let id = rig.accept(rig.text("zhangsan", number)).await;
     rig.soon(url, async || rig.deliveries(&id).await.iter().all(|one| one.due_ms.is_none())).await;
     let delivery = rig.delivery(&id).await;
@@ -46,11 +46,11 @@ async fn whatever_a_receiver_answers_is_bounded_and_recorded() {
         ("redirect-303", Dead, Some(303), "failed: HTTP 303"),
         ("redirect-307", Dead, Some(307), "failed: HTTP 307"),
         ("redirect-308", Dead, Some(308), "failed: HTTP 308"),
-        ("timeout", Dead, None, "answer lost: no whole answer in 1500 ms"),
+        ("timeout", Dead, None, "answer lost: no whole answer in 4000 ms"),
         ("close", Dead, None, "answer lost: "),
         ("cut", Dead, Some(200), "answer lost: the answer broke off"),
-        ("header-drip", Dead, None, "answer lost: no whole answer in 1500 ms"),
-        ("body-drip", Dead, None, "answer lost: no whole answer in 1500 ms"),
+        ("header-drip", Dead, None, "answer lost: no whole answer in 4000 ms"),
+        ("body-drip", Dead, None, "answer lost: no whole answer in 4000 ms"),
         ("endless-body", Succeeded, Some(200), ""),
         ("endless-chunks", Succeeded, Some(200), ""),
         ("big-body", Succeeded, Some(200), ""),

@@ -11,6 +11,7 @@ use wecom_gateway::domain::endpoint::EndpointState;
 use wecom_gateway::store::ByHand;
 
 use crate::database::{Database, on_both};
+use crate::figures::size;
 use crate::forwarder::{Forwarder, number, numbers, receiver};
 
 /// The last successful arrival of each event, in order, by user. A receiver that fails has not taken it.
@@ -31,7 +32,8 @@ on_both! {
             "url": receiver.url("/hook?type=500&times=1"), "events": ["*"], "delays_ms": [100, 100, 100, 100],
             "order": {"by": "user"}, "concurrency": 16
         })).await;
-        let (users, each) = (20, 15);
+        let users = u64::try_from(size("ORDER_KEYS", 20)).expect("a number");
+        let each = u64::try_from(size("ORDER_EACH", 15)).expect("a number");
         let mut events = Vec::new();
         for number in 0..each {
             for user in 0..users {
@@ -42,7 +44,9 @@ on_both! {
             rig.accept(event).await;
         }
         let all = usize::try_from(users * each).expect("a few");
-        rig.until("all", async || rig.count(DeliveryState::Succeeded).await == all).await;
+        let succeeded = "SELECT COUNT(*) FROM deliveries WHERE state = 'succeeded'";
+        let wanted = i64::try_from(all).expect("a few");
+        rig.until("all", async || database.number(succeeded).await == wanted).await;
         for (user, numbers) in in_order_by_user(&receiver.received()) {
             // Each comes twice, refused and taken; what comes later never comes before.
             assert!(numbers.is_sorted(), "{user}: {numbers:?}");

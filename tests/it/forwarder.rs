@@ -12,6 +12,7 @@ use wecom_gateway::cli::dev::receiver::Receiver;
 use wecom_gateway::clock::Clock;
 use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Observer, Targets};
 use wecom_gateway::domain::delivery::{Cargo, Delivery, DeliveryState};
+use wecom_gateway::domain::endpoint::ENDPOINTS_MAX;
 use wecom_gateway::endpoint::guard::{Guard, GuardRules};
 use wecom_gateway::endpoint::http::{WebClient, WebSettings};
 use wecom_gateway::entropy::Entropy;
@@ -22,12 +23,13 @@ use wecom_gateway::secret::Secret;
 use wecom_gateway::source::AcceptedEvent;
 use wecom_gateway::store::{DeliveryFilter, NewEvent, Recorded, Store};
 use wecom_gateway::vault::Vault;
+use wecom_gateway::wecom::limits::ReadLimits;
 
 use crate::database::Database;
 use crate::gateway::text_message;
 
 /// Longest wait for something that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One gateway's forwarding side.
 pub(crate) struct Forwarder {
@@ -54,6 +56,16 @@ impl Forwarder {
 
     /// Starts one that calls in its own way.
     pub(crate) async fn start_calling(database: &Database, web: WebSettings, guard: Guard) -> Self {
+        Self::build(database, web, guard, ENDPOINTS_MAX).await
+    }
+
+    /// Starts one that may call this machine and has room for so many endpoints.
+    pub(crate) async fn start_small(database: &Database, endpoints_max: usize) -> Self {
+        let guard = Guard::new(GuardRules { development: true, ..GuardRules::default() });
+        Self::build(database, WebSettings::default(), guard, endpoints_max).await
+    }
+
+    async fn build(database: &Database, web: WebSettings, guard: Guard, endpoints_max: usize) -> Self {
         let store = database.open().await;
         let (clock, ids, entropy) = (database.clock.clone(), database.ids.clone(), Entropy::system());
         let (news, _nobody_listens) = mpsc::channel(1);
@@ -79,6 +91,7 @@ impl Forwarder {
             clock: clock.clone(),
             ids: ids.clone(),
             entropy,
+            endpoints_max,
         });
         forwarding.refresh().await.expect("the endpoints are read");
         let stop = CancellationToken::new();
@@ -98,7 +111,7 @@ impl Forwarder {
 
     /// What `plaintext` says.
     pub(crate) fn event(&self, plaintext: &str) -> NewEvent {
-        let read = AcceptedEvent::read("wechat_api", Bytes::from(plaintext.to_owned()));
+        let read = AcceptedEvent::read("wechat_api", Bytes::from(plaintext.to_owned()), &ReadLimits::DEFAULT);
         NewEvent {
             id: self.ids.make(),
             source: "wechat_api".into(),

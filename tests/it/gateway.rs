@@ -57,6 +57,8 @@ pub(crate) struct Setup {
     pub(crate) channels: String,
     /// Environment variables.
     pub(crate) environment: Vec<(String, String)>,
+    /// The port it listens on; 0: another free one with each start.
+    pub(crate) port: u16,
 }
 
 impl Default for Setup {
@@ -67,6 +69,7 @@ impl Default for Setup {
             extra: String::new(),
             channels: default_channels(),
             environment: Vec::new(),
+            port: 0,
         }
     }
 }
@@ -79,6 +82,19 @@ pub(crate) fn default_channels() -> String {
          wechat_bot:\n    webhook_url: http://127.0.0.1:9/cgi-bin/webhook/send?key=none\n    secret: bot-secret\n    \
          token: {TOKEN}\n    encoding_aes_key: {AES_KEY}\n    callback_window_ms: 9000000000000\n"
     )
+}
+
+/// [`default_channels`] with more keys for the app and for the robot, a line each.
+pub(crate) fn channels_with(app: &str, robot: &str) -> String {
+    let mut channels = String::new();
+    for line in default_channels().lines() {
+        if line == "  wechat_bot:" {
+            app.lines().for_each(|line| channels.extend(["    ", line, "\n"]));
+        }
+        channels.extend([line, "\n"]);
+    }
+    robot.lines().for_each(|line| channels.extend(["    ", line, "\n"]));
+    channels
 }
 
 /// A running gateway process.
@@ -181,8 +197,8 @@ pub(crate) fn configuration(folder: &Path, setup: &Setup) -> String {
     let mut yaml = String::new();
     let _ = write!(
         yaml,
-        "service: {{ environment: development }}\nwebhook: {{ {}host: 127.0.0.1, port: 0, rate_exempt: [127.0.0.0/8] }}\ndatabase: {{ url: '{database}' }}\nchannels:\n{}{}",
-        setup.webhook, setup.channels, setup.extra
+        "service: {{ environment: development }}\nwebhook: {{ {}host: 127.0.0.1, port: {}, rate_exempt: [127.0.0.0/8] }}\ndatabase: {{ url: '{database}' }}\nchannels:\n{}{}",
+        setup.webhook, setup.port, setup.channels, setup.extra
     );
     yaml
 }
@@ -259,9 +275,26 @@ impl Platform {
 
     /// Query and XML body of a callback with `plaintext`, stamped 1700000000.
     pub(crate) fn seal(&self, plaintext: &str) -> (String, String) {
-        let request =
-            self.settings.callback(plaintext.as_bytes(), Format::Xml, 1_700_000_000, &self.entropy, None);
+        self.seal_at(plaintext, 1_700_000_000)
+    }
+
+    /// The same with a stamp of its own.
+    pub(crate) fn seal_at(&self, plaintext: &str, now_s: i64) -> (String, String) {
+        let request = self.settings.callback(plaintext.as_bytes(), Format::Xml, now_s, &self.entropy, None);
         (request.query, request.body)
+    }
+
+    /// The same with a JSON plaintext and envelope, as smart robots have it.
+    pub(crate) fn seal_json(&self, plaintext: &str) -> (String, String) {
+        let request =
+            self.settings.callback(plaintext.as_bytes(), Format::Json, 1_700_000_000, &self.entropy, None);
+        (request.query, request.body)
+    }
+
+    /// What a sealed answer says; none if it is empty or sealed by somebody else.
+    pub(crate) fn open(&self, body: &str) -> Option<String> {
+        let answer = platform::PlatformAnswer { http_status: 200, request_id: None, body: body.to_owned() };
+        self.settings.open_reply(&answer)
     }
 }
 

@@ -268,6 +268,7 @@ on_both! {
         let fence = wecom_gateway::store::Fence::Sole;
         let sent = DeliveryResult {
             id: message.delivery.id.clone(),
+            target_id: message.delivery.target_id.clone(),
             attempts_before: 0,
             attempt: None,
             state: DeliveryState::Succeeded,

@@ -25,6 +25,31 @@ pub(crate) async fn message_ids(database: &Database) -> (HashSet<u64>, usize) {
     (ids, doubled)
 }
 
+/// Everything that is on the disk of this database, as somebody who steals it has it: the file and its log, or a dump.
+pub(crate) fn everything(database: &Database) -> Vec<u8> {
+    if database.engine == Engine::Sqlite {
+        let path = database.url.strip_prefix("sqlite:").expect("a file");
+        let read = |suffix: &str| std::fs::read(format!("{path}{suffix}")).unwrap_or_default();
+        return [read(""), read("-wal"), read("-journal")].concat();
+    }
+    let url = url::Url::parse(&database.url).expect("an address");
+    let port = url.port().unwrap_or(3306).to_string();
+    let output = std::process::Command::new("mariadb-dump")
+        .args(["--no-defaults", "--protocol=tcp", "--skip-ssl", "--user", url.username(), "--port", &port])
+        .args(url.password().map(|password| format!("--password={password}")))
+        .args(["--host", url.host_str().unwrap_or("127.0.0.1"), url.path().trim_start_matches('/')])
+        .output()
+        .expect("mariadb-dump is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Which of `words` stand in `bytes`.
+pub(crate) fn readable<'w>(bytes: &[u8], words: &[&'w str]) -> Vec<&'w str> {
+    let stands = |word: &&&str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+    words.iter().filter(stands).copied().collect()
+}
+
 /// The database is whole after what was done to it.
 pub(crate) async fn check_integrity(database: &Database) {
     if database.engine == Engine::Sqlite {

@@ -85,7 +85,12 @@ async fn a_content_length_that_lies_harms_nobody() {
         .await
         .unwrap();
     assert_eq!(wire.answer().await.unwrap().status, 200);
-    assert_eq!(wire.answer().await.unwrap().status, 400);
+    let answer = wire.answer().await.unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.header("x-request-id").is_some() && answer.text().contains("\"status\":400"),
+        "{answer:?}"
+    );
     assert!(wire.rest().await.is_empty());
     // Longer than what follows.
     let late = b"POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
@@ -130,7 +135,10 @@ async fn a_head_may_have_32_kib_and_100_lines() {
         frame.replace("X: ", &format!("X: {}", "y".repeat(bytes - frame.len())))
     };
     assert_eq!(ask(&server, &head(32 << 10)).await.status, 200);
-    assert_eq!(refused(&server, head((32 << 10) + 1).as_bytes()).await.status, 431);
+    let answer = refused(&server, head((32 << 10) + 1).as_bytes()).await;
+    assert_eq!(answer.status, 431);
+    assert!(answer.header("x-request-id").is_some_and(|id| id.starts_with("req_")), "{}", answer.head);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let lines =
         |lines: usize| format!("GET /who HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
     assert_eq!(ask(&server, &lines(100)).await.status, 200);

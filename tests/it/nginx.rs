@@ -1,149 +1,19 @@
 //! The shipped nginx site in front of the real gateway, with a certificate made on the spot.
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use wecom_gateway::store::Engine;
 
 use crate::database::Database;
-use crate::gateway::{Folder, Gateway, Platform, Setup, text_message};
+use crate::gateway::{Folder, Gateway, Setup};
 use crate::ledger;
+use crate::mariadb::free_port;
+use crate::proxy::{API, Nginx, SITE, UPSTREAM, check, upstream_of, write_files};
 use crate::rest::Rest;
 
-const SITE: &str = include_str!("../../nginx/wecom-gateway.conf");
-const UPSTREAM: &str = include_str!("../../nginx/upstream.conf");
 const UPSTREAM_DOCKER: &str = include_str!("../../nginx/upstream.docker.conf");
-const API: &str = "/api/v1/webhooks/wechat/api";
-
-/// nginx with the shipped files; only ports and folders differ from a real machine.
-struct Nginx {
-    process: Child,
-    folder: Folder,
-    port: u16,
-    plain_port: u16,
-}
-
-impl Nginx {
-    /// Starts it with the text of `upstream.conf`.
-    fn start(upstream: &str) -> Self {
-        let (folder, port, plain_port) = (Folder::new("nginx"), free_port(), free_port());
-        let main = write_files(folder.path(), upstream, port, plain_port);
-        let process = Command::new(nginx())
-            .args(["-c", &main.display().to_string(), "-e", "stderr"])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx is installed");
-        let mut waits = 0..1_000;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(waits.next().is_some(), "nginx does not listen: {}", check(&main));
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        Self { process, folder, port, plain_port }
-    }
-
-    /// What curl makes of `target`: the status, and the answer's head and body.
-    fn ask(&self, target: &str, options: &[&str]) -> (u16, String) {
-        let url = format!("https://127.0.0.1:{}{target}", self.port);
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--include", "--max-time", "20", "--cacert"]);
-        command.arg(self.folder.path().join("fullchain.pem")).args(options).arg(url);
-        let output = command.output().expect("curl is installed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-        (status, text)
-    }
-
-    /// Posts a sealed text message of sender `user-ID`.
-    fn post(&self, id: u64, options: &[&str]) -> (u16, String) {
-        let (query, body) = Platform::app().seal(&text_message(&format!("user-{id}"), id, "through nginx"));
-        let options = [&["--data-binary", &body], options].concat();
-        self.ask(&format!("{API}?{query}"), &options)
-    }
-
-    /// `openssl s_client` with one protocol version, everything weak allowed on its own side.
-    fn handshake(&self, version: &str) -> String {
-        let to = format!("127.0.0.1:{}", self.port);
-        let output = Command::new("openssl")
-            .args(["s_client", "-connect", &to, version, "-cipher", "ALL:@SECLEVEL=0"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("openssl is installed");
-        both(&output)
-    }
-
-    fn logs(&self) -> String {
-        let read = |name| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        read("access.log") + &read("error.log")
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _gone = self.process.kill();
-        let _reaped = self.process.wait();
-    }
-}
-
-fn nginx() -> &'static str {
-    if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" }
-}
-
-fn both(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
-
-/// Writes site, upstream, certificate and a main file; gives the main file.
-fn write_files(folder: &Path, upstream: &str, port: u16, plain_port: u16) -> PathBuf {
-    let place = folder.display().to_string();
-    let site = SITE
-        .replace("/etc/nginx/wecom-gateway", &place)
-        .replace("/var/log/nginx", &place)
-        .replace("listen [::]:443 ssl default_server;", "")
-        .replace("listen [::]:80 default_server;", "")
-        .replace("listen 443 ", &format!("listen 127.0.0.1:{port} "))
-        .replace("listen 80 ", &format!("listen 127.0.0.1:{plain_port} "));
-    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let temporary = kinds.map(|kind| format!("{kind}_temp_path {place}/{kind};")).concat();
-    let main = format!(
-        "daemon off; master_process off; pid {place}/pid; events {{}} http {{ {temporary} include {place}/site; }}"
-    );
-    for (name, text) in [("site", site.as_str()), ("upstream.conf", upstream), ("main", &main)] {
-        std::fs::write(folder.join(name), text).expect("written");
-    }
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-        .arg("-keyout")
-        .arg(folder.join("privkey.pem"))
-        .arg("-out")
-        .arg(folder.join("fullchain.pem"))
-        .stderr(Stdio::null())
-        .status();
-    assert!(made.expect("openssl is installed").success());
-    folder.join("main")
-}
-
-/// `nginx -t` of the file `main`.
-fn check(main: &Path) -> String {
-    let output = Command::new(nginx()).args(["-t", "-e", "stderr", "-c"]).arg(main).output();
-    both(&output.expect("nginx is installed"))
-}
-
-/// The shipped upstream with other replicas.
-fn upstream_of(ports: &[u16]) -> String {
-    let line = "server 127.0.0.1:8080 max_fails=2 fail_timeout=2s;";
-    let lines: Vec<String> = ports.iter().map(|port| line.replace("8080", &port.to_string())).collect();
-    assert!(UPSTREAM.contains(&format!("    {line}\n")));
-    UPSTREAM.replacen(line, &lines.join("\n"), 1)
-}
 
 fn behind_a_proxy(more: &str) -> Setup {
     Setup { webhook: format!("trusted_proxies: [127.0.0.1], {more}"), ..Setup::default() }
@@ -153,7 +23,7 @@ fn behind_a_proxy(more: &str) -> Setup {
 fn nginx_accepts_the_shipped_files() {
     for upstream in [UPSTREAM, UPSTREAM_DOCKER] {
         let folder = Folder::new("nginx-t");
-        let main = write_files(folder.path(), upstream, free_port(), free_port());
+        let main = write_files(folder.path(), SITE, upstream, free_port(), free_port());
         let said = check(&main);
         assert!(said.contains("test is successful") && !said.contains("[warn]"), "{said}");
     }
@@ -197,14 +67,14 @@ async fn only_modern_tls_and_only_public_routes_pass() {
     }
     assert_eq!(nginx.ask(API, &["--request", "DELETE"]).0, 403);
 
-    let large = nginx.folder.path().join("large");
+    let large = nginx.folder().join("large");
     for (bytes, expected) in [(1_048_576, 400), (1_048_577, 413)] {
         std::fs::write(&large, vec![b'x'; bytes]).expect("written");
         let body = format!("@{}", large.display());
         assert_eq!(nginx.ask(API, &["--data-binary", &body]).0, expected, "{bytes} bytes");
     }
 
-    let plain = Rest::new(([127, 0, 0, 1], nginx.plain_port).into(), None);
+    let plain = Rest::new(([127, 0, 0, 1], nginx.plain_port()).into(), None);
     let answer = plain.get("/health?a=1").await;
     assert_eq!((answer.status, answer.header("location")), (301, Some("https://localhost/health?a=1")));
     assert_eq!(plain.send("POST", API, "", b"x").await.status, 403);

@@ -1,4 +1,4 @@
-//! Every payload is as its schema says.
+//! Every payload is as the schema of its version says.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -6,8 +6,16 @@ use wecom_gateway::domain::endpoint::PayloadForm;
 use wecom_gateway::endpoint::payload::{Content, body};
 use wecom_gateway::endpoint::schema::schema;
 use wecom_gateway::wecom::event;
+use wecom_gateway::wecom::limits::ReadLimits;
 
 use crate::vectors::{folder, read_json};
+
+/// What is wrong with a delivered `payload`, which says its version itself.
+pub(crate) fn wrong_payload(payload: &Value) -> Option<String> {
+    let (kind, version) = (payload["type"].as_str().expect("a kind"), payload["version"].as_i64());
+    let schema = schema(kind, version.expect("a version")).expect("a schema");
+    wrong(&schema, payload, kind)
+}
 
 /// What is wrong with `value`. Knows the keywords that our schemas use, and no other.
 fn wrong(schema: &Value, value: &Value, path: &str) -> Option<String> {
@@ -67,7 +75,7 @@ fn every_documented_callback_becomes_a_payload_as_its_schema_says() {
     assert_eq!(names.len(), 315);
     for name in names.keys() {
         let plaintext = std::fs::read(format!("{}/callback-samples/{name}", folder())).expect("a sample");
-        let read = event::read(&plaintext);
+        let read = event::read(&plaintext, &ReadLimits::DEFAULT);
         let plaintext = Bytes::from(plaintext);
         let content = Content {
             id: "evt_01m82cxy1ee00b5v6bhhye8nf8",
@@ -81,15 +89,20 @@ fn every_documented_callback_becomes_a_payload_as_its_schema_says() {
             chat_id: read.chat_id.as_deref(),
             plaintext: &plaintext,
         };
-        let told: Value =
-            serde_json::from_slice(&body(&content, PayloadForm::Json, 1, &[]).bytes).expect("JSON");
-        let schema = schema(read.kind.as_str()).unwrap_or_else(|| panic!("{} has no schema", read.kind));
-        assert_eq!(wrong(&schema, &told, name), None);
-        let mut changed = told.clone();
-        changed["more"] = Value::from(1);
-        assert!(wrong(&schema, &changed, name).is_some(), "a field too many is seen");
-        changed = told;
-        changed["data"]["body"] = Value::Null;
-        assert!(wrong(&schema, &changed, name).is_some(), "a missing body is seen");
+        for version in [1, 2] {
+            let told: Value =
+                serde_json::from_slice(&body(&content, PayloadForm::Json, version, &[]).bytes).expect("JSON");
+            let schema = |version| {
+                schema(read.kind.as_str(), version).unwrap_or_else(|| panic!("{} has no schema", read.kind))
+            };
+            assert_eq!(wrong(&schema(version), &told, name), None);
+            assert!(wrong(&schema(3 - version), &told, name).is_some(), "the other version is seen");
+            let mut changed = told.clone();
+            changed["more"] = Value::from(1);
+            assert!(wrong(&schema(version), &changed, name).is_some(), "a field too many is seen");
+            changed = told;
+            changed["data"]["body"] = Value::Null;
+            assert!(wrong(&schema(version), &changed, name).is_some(), "a missing body is seen");
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use wecom_gateway::channel::response_url::Responder;
+use wecom_gateway::channel::transport::{Transport, TransportLimits};
 use wecom_gateway::cli::dev::wecom::FakeWecom;
 use wecom_gateway::dispatch::{
     Dispatch, DispatchParts, DispatchSettings, Observer, Target, TargetKind, Targets,
@@ -27,7 +29,7 @@ pub(crate) const CHANNEL: &str = "wechat_bot";
 pub(crate) const APP: &str = "wechat_api";
 
 /// Longest wait for something that should happen at once.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// How far the clock goes in one step of [`Rig::until`].
 const STEP_MS: i64 = 1_000;
@@ -38,6 +40,7 @@ pub(crate) struct Rig {
     pub(crate) tracker: Tracker,
     pub(crate) dispatch: Dispatch,
     pub(crate) messages: Messages,
+    pub(crate) targets: Targets,
     clock: wecom_gateway::clock::Clock,
 }
 
@@ -106,11 +109,13 @@ impl Rig {
             owner: ids.make::<MessageId>().to_string(),
             observer: Observer::default(),
         };
+        let transport = Transport::new(TransportLimits::default()).expect("a transport");
         let targets = Targets::build(targets).expect("different robots");
-        let dispatch = Dispatch::start(parts, targets, settings);
+        let dispatch = Dispatch::start(parts, targets.clone(), settings);
         let messages =
-            Messages::new(store.clone(), clock.clone(), ids, dispatch.clone(), tracker.news(), channels);
-        Self { store, tracker, dispatch, messages, clock }
+            Messages::new(store.clone(), clock.clone(), ids, dispatch.clone(), tracker.news(), channels)
+                .with_responder(Responder::new(transport));
+        Self { store, tracker, dispatch, messages, targets, clock }
     }
 
     /// Accepts a text.

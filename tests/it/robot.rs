@@ -53,7 +53,7 @@ async fn a_message_arrives_as_it_was_given() {
 async fn refusals_say_the_code_its_meaning_and_the_platforms_words() {
     let fake = platform(&Clock::system()).await;
     let tried = robot_at(&fake.robot_url("no-such-robot")).deliver(&text("hello")).await;
-    assert_eq!(tried.outcome, Outcome::Refused);
+    assert_eq!(tried.outcome, Outcome::Halt { rest_ms: None });
     let error = tried.error.expect("a reason");
     assert!(error.starts_with("errcode 93000, "), "{error}");
     assert!(error.contains("invalid webhook url"), "{error}");
@@ -75,7 +75,7 @@ async fn what_may_have_arrived_is_told_from_what_never_left() {
         (FaultKind::Http { status: 500 }, Ending::AnswerLost, false),
         (FaultKind::Http { status: 302 }, Ending::Refused, false),
         (FaultKind::Html, Ending::Refused, false),
-        (FaultKind::Errcode { code: -1 }, Ending::Busy, false),
+        (FaultKind::Errcode { code: -1 }, Ending::AnswerLost, false),
         (FaultKind::Errcode { code: 45009 }, Ending::Limited, false),
     ] {
         let before = fake.inbox(KEY).len();

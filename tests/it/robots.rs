@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use wecom_gateway::domain::event::Meaning;
 use wecom_gateway::secret::Secret;
 use wecom_gateway::source::{Accepted, Answer, RawCallback, Refused, SourceSettings, Sources, WECHAT};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::refusal::Step;
 
 use crate::sealer::{KEY, NOW_S, Sealer, TOKEN, app, post, sealed, sources};
@@ -42,7 +43,12 @@ fn plain_headers(secret: &str, token: &str, timestamp_s: i64, body: &str) -> Hea
 
 fn post_plain(sources: &Sources, headers: &HeaderMap, body: &str) -> Result<Accepted, Refused> {
     let body = Bytes::from(body.to_owned());
-    sources.receive(WECHAT, "bot", &RawCallback { query: "", headers, body: &body }, NOW_S)
+    sources.receive(
+        WECHAT,
+        "bot",
+        &RawCallback { query: "", headers, body: &body, limits: ReadLimits::DEFAULT },
+        NOW_S,
+    )
 }
 
 #[test]

@@ -5,10 +5,11 @@ use wecom_gateway::domain::event::{EventKind, Format, Meaning};
 use wecom_gateway::domain::evidence::InteractionKind;
 use wecom_gateway::domain::status::Status;
 use wecom_gateway::wecom::event;
+use wecom_gateway::wecom::limits::ReadLimits;
 
 use crate::vectors::{folder, read_json};
 
-fn sample(name: &str) -> Vec<u8> {
+pub(crate) fn sample(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/callback-samples/{name}", folder())).expect("a sample")
 }
 
@@ -21,6 +22,7 @@ fn word(meaning: &Meaning) -> &'static str {
         Meaning::Card { .. } => "card",
         Meaning::Contact { .. } => "contact",
         Meaning::StatusReport { .. } => "status_report",
+        Meaning::JobResult { .. } => "job_result",
         Meaning::Interaction { .. } => "interaction",
         Meaning::Feedback { .. } => "feedback",
         Meaning::Other => "other",
@@ -34,7 +36,7 @@ fn every_callback_has_its_kind_and_its_fields() {
     assert_eq!(table.len(), 315);
     let mut kinds = std::collections::BTreeSet::new();
     for (name, expected) in table {
-        let reading = event::reading(&sample(name));
+        let reading = event::reading(&sample(name), &ReadLimits::DEFAULT);
         let event = &reading.event;
         let text = |key: &str| expected[key].as_str();
         assert_eq!(Some(event.kind.as_str()), text("kind"), "{name}");
@@ -60,7 +62,7 @@ fn every_body_becomes_json_without_loss() {
         let expected: Value = serde_json::from_str(line).expect("JSON");
         let name = expected["file"].as_str().expect("a file");
         let plaintext = sample(name);
-        let format = event::read(&plaintext).format;
+        let format = event::read(&plaintext, &ReadLimits::DEFAULT).format;
         assert_eq!(event::body_json(&plaintext, format), expected["body"], "{name}");
         count += 1;
     }
@@ -124,7 +126,7 @@ fn quirks_are_read_and_attacks_are_not() {
         ("quirk-hostile-xxe.xml", EventKind::UNREADABLE),
     ] {
         let plaintext = sample(name);
-        let event = event::read(&plaintext);
+        let event = event::read(&plaintext, &ReadLimits::DEFAULT);
         assert_eq!(event.kind.as_str(), kind, "{name}");
         if kind == EventKind::UNREADABLE {
             let kept = event::body_json(&plaintext, event.format);
@@ -135,13 +137,13 @@ fn quirks_are_read_and_attacks_are_not() {
             );
         }
     }
-    let empty = event::read(&sample("quirk-empty-fields.xml"));
+    let empty = event::read(&sample("quirk-empty-fields.xml"), &ReadLimits::DEFAULT);
     assert_eq!((empty.user_id, empty.agent_id), (None, None));
-    let fooled = event::read(&sample("quirk-cdata-looks-like-xml.xml"));
+    let fooled = event::read(&sample("quirk-cdata-looks-like-xml.xml"), &ReadLimits::DEFAULT);
     assert_eq!(fooled.agent_id.as_deref(), Some("1000002"));
-    let largest = event::read(&sample("quirk-msgid-over-i64.xml"));
+    let largest = event::read(&sample("quirk-msgid-over-i64.xml"), &ReadLimits::DEFAULT);
     assert_eq!(largest.message_ref.as_deref(), Some("18446744073709551615"));
-    let slash = event::read(&sample("quirk-aibot-escaped-slash.json"));
+    let slash = event::read(&sample("quirk-aibot-escaped-slash.json"), &ReadLimits::DEFAULT);
     assert_eq!(slash.message_ref.as_deref(), Some("CAIQexample/slash=="));
 }
 
@@ -152,7 +154,7 @@ fn cards_tell_what_was_chosen_in_both_spellings() {
         ("question_2".to_owned(), vec!["opt_3".to_owned()]),
     ];
     let Meaning::Card { task_id, key, card_type, response_code, selected } =
-        event::read(&sample("event-template_card_event-typo-spelling.xml")).meaning
+        event::read(&sample("event-template_card_event-typo-spelling.xml"), &ReadLimits::DEFAULT).meaning
     else {
         panic!("a card");
     };
@@ -162,12 +164,15 @@ fn cards_tell_what_was_chosen_in_both_spellings() {
     );
     assert_eq!((response_code.as_str(), selected), ("RESPONSE_CODE_0002", expected));
 
-    let robot = event::read(&sample("aibot-event-template_card_event-multiple_interaction.json"));
+    let robot = event::read(
+        &sample("aibot-event-template_card_event-multiple_interaction.json"),
+        &ReadLimits::DEFAULT,
+    );
     let Meaning::Card { task_id, selected, .. } = robot.meaning else { panic!("a card") };
     assert_eq!(task_id, "task-bot-0001");
     assert_eq!(selected[1], ("q2".to_owned(), vec!["b1".to_owned(), "b2".to_owned()]));
 
-    let pressed = event::read(&sample("grouprobot-attachment.xml"));
+    let pressed = event::read(&sample("grouprobot-attachment.xml"), &ReadLimits::DEFAULT);
     assert_eq!(pressed.kind.as_str(), "message.attachment");
     let Meaning::Card { task_id, key, .. } = pressed.meaning else { panic!("a card") };
     assert_eq!((task_id.as_str(), key.as_str()), ("btn_for_show_more", "btn_more"));
@@ -175,7 +180,7 @@ fn cards_tell_what_was_chosen_in_both_spellings() {
 
 #[test]
 fn people_menus_and_judgements_are_understood() {
-    let meaning = |name: &str| event::read(&sample(name)).meaning;
+    let meaning = |name: &str| event::read(&sample(name), &ReadLimits::DEFAULT).meaning;
     assert_eq!(meaning("event-subscribe.xml"), Meaning::Subscription { joined: true });
     assert_eq!(meaning("event-unsubscribe.xml"), Meaning::Subscription { joined: false });
     assert_eq!(meaning("event-enter_agent.xml"), Meaning::Enter);
@@ -183,7 +188,7 @@ fn people_menus_and_judgements_are_understood() {
         meaning("event-click.xml"),
         Meaning::Menu { action: "click".into(), key: "V1001_TODAY".into() }
     );
-    let contact = event::read(&sample("event-change_contact-delete_user.xml"));
+    let contact = event::read(&sample("event-change_contact-delete_user.xml"), &ReadLimits::DEFAULT);
     assert_eq!(contact.meaning, Meaning::Contact { change: "delete_user".into() });
     assert_eq!(contact.user_id.as_deref(), Some("zhangsan"), "never sys");
     assert_eq!(
@@ -199,7 +204,7 @@ fn people_menus_and_judgements_are_understood() {
 fn status_forms_report_and_interactions_name_their_message() {
     let read = |name: &str| {
         let plaintext = std::fs::read(format!("{}/pmc-samples/{name}", folder())).expect("a sample");
-        event::read(&plaintext)
+        event::read(&plaintext, &ReadLimits::DEFAULT)
     };
     let report = |name: &str, word: &str, status: Status, reference: &str| {
         let event = read(name);
@@ -246,7 +251,7 @@ fn status_forms_report_and_interactions_name_their_message() {
 
 #[test]
 fn status_forms_come_as_json_too_and_need_a_message() {
-    let status = |text: &str| match event::read(text.as_bytes()).meaning {
+    let status = |text: &str| match event::read(text.as_bytes(), &ReadLimits::DEFAULT).meaning {
         Meaning::StatusReport { status, code, text, .. } => Some((status, code, text)),
         _ => None,
     };
@@ -268,7 +273,7 @@ fn status_forms_come_as_json_too_and_need_a_message() {
     );
     assert_eq!(status(r#"{"MsgType":"msg_read","FromUserName":"a"}"#), None);
 
-    let interaction = |text: &str| match event::read(text.as_bytes()).meaning {
+    let interaction = |text: &str| match event::read(text.as_bytes(), &ReadLimits::DEFAULT).meaning {
         Meaning::Interaction { kind, value, .. } => Some((kind.as_str().to_owned(), value)),
         _ => None,
     };

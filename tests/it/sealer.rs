@@ -9,6 +9,7 @@ use wecom_gateway::source::{
     WECHAT, WINDOW_MS,
 };
 use wecom_gateway::wecom::keys::{EncodingAesKey, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::reply::seal_parts;
 
 pub(crate) const TOKEN: &str = "SealerToken2024";
@@ -125,12 +126,18 @@ pub(crate) fn sources(settings: Vec<SourceSettings>) -> Sources {
 /// Posts at `/wechat/{handler}`.
 pub(crate) fn post(sources: &Sources, handler: &str, query: &str, body: &str) -> Result<Accepted, Refused> {
     let body = Bytes::from(body.to_owned());
-    sources.receive(WECHAT, handler, &RawCallback { query, headers: &HeaderMap::new(), body: &body }, NOW_S)
+    sources.receive(
+        WECHAT,
+        handler,
+        &RawCallback { query, headers: &HeaderMap::new(), body: &body, limits: ReadLimits::DEFAULT },
+        NOW_S,
+    )
 }
 
 /// Asks for a URL check at `/wechat/{handler}`.
 pub(crate) fn check(sources: &Sources, handler: &str, query: &str) -> Result<Bytes, Refused> {
-    let raw = RawCallback { query, headers: &HeaderMap::new(), body: &Bytes::new() };
+    let raw =
+        RawCallback { query, headers: &HeaderMap::new(), body: &Bytes::new(), limits: ReadLimits::DEFAULT };
     sources.handshake(WECHAT, handler, &raw, NOW_S)
 }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wecom_gateway::clock::Clock;
 use wecom_gateway::dispatch::{Dispatch, DispatchParts, DispatchSettings, Targets};
+use wecom_gateway::domain::endpoint::ENDPOINTS_MAX;
 use wecom_gateway::endpoint::guard::{Guard, GuardRules};
 use wecom_gateway::endpoint::http::{WebClient, WebSettings};
 use wecom_gateway::entropy::Entropy;
@@ -29,12 +30,15 @@ use wecom_gateway::http::metrics::Metrics;
 use wecom_gateway::http::peer::PeerRules;
 use wecom_gateway::http::rejections::Rejections;
 use wecom_gateway::http::server::{self, Stopped};
+use wecom_gateway::http::streams::{StreamLimits, Streams};
 use wecom_gateway::http::watch::Watch;
 use wecom_gateway::http::{Gate, GateSettings, HttpLimits, HttpState, router, serve};
 use wecom_gateway::ids::IdMaker;
 use wecom_gateway::intake::{Intake, IntakeLimits};
 use wecom_gateway::messages::{Messages, SendChannel};
+use wecom_gateway::replies::{Replies, ReplyLimits};
 use wecom_gateway::secret::Secret;
+use wecom_gateway::shadow::{Shadow, ShadowLimits};
 use wecom_gateway::source::{SourceSettings, Sources};
 use wecom_gateway::store::{Engine, Store, StoreSettings};
 use wecom_gateway::tracker::{Hooks, Tracker};
@@ -61,7 +65,7 @@ impl Server {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let metrics = Arc::new(Metrics::new("test"));
         let rejections =
-            Rejections::new(metrics.clone(), clock.clone(), IdMaker::new(clock.clone(), entropy.clone()));
+            Rejections::new(metrics.clone(), clock.clone(), IdMaker::new(clock.clone(), entropy.clone()), 50);
         let health = Health::default();
         let settings = GateSettings { limits, peers };
         let (health_too, metrics_too) = (health.clone(), metrics.clone());
@@ -141,7 +145,7 @@ impl Site {
         let state = state(&setup, &store, &clock, &entropy, &ids, orders);
         let (health, metrics) = (state.health.clone(), state.metrics.clone());
         let rejections =
-            Rejections::new(metrics.clone(), clock.clone(), ids.clone()).audited(state.audit.clone());
+            Rejections::new(metrics.clone(), clock.clone(), ids.clone(), 50).audited(state.audit.clone());
         let state = HttpState { callbacks: callbacks(&setup, &state, &rejections, &ids), ..state };
         let (keys, audit, budget, intake) =
             (state.keys.clone(), state.audit.clone(), state.budget.clone(), state.intake.clone());
@@ -203,7 +207,7 @@ fn state(
     reload: ReloadOrders,
 ) -> HttpState {
     let metrics = Arc::new(Metrics::new("0.0.0-test"));
-    let audit = Audit::new(clock.clone(), ids.clone());
+    let audit = Audit::new(clock.clone(), ids.clone(), 50);
     let configured = setup.keys.iter().map(|key| ConfiguredKey::parse(&Secret::new(key.as_str()))).collect();
     let wrong_per_minute = setup.limits.wrong_keys_per_address_per_minute;
     let tracker = Tracker::start(store.clone(), clock.clone(), ids.clone(), Hooks::default());
@@ -218,6 +222,9 @@ fn state(
     };
     let dispatch = Dispatch::start(parts, Targets::default(), DispatchSettings::default());
     let intake = Intake::start(store.clone(), IntakeLimits::default(), clock.clone());
+    let health = Health::default();
+    // Short enough for those who read every answer to its end.
+    let streams = StreamLimits { lifetime_ms: 200, poll_ms: 50, ..StreamLimits::default() };
     let forwarding = forwarding(store, &dispatch, &intake, clock, entropy, ids);
     let channels = HashMap::from([
         ("bot".to_owned(), SendChannel::Robot(crate::robot::robot_at("http://127.0.0.1:9/?key=none"))),
@@ -225,6 +232,7 @@ fn state(
         ("app".to_owned(), SendChannel::ReceiveOnly),
     ]);
     HttpState {
+        resealing: wecom_gateway::upkeep::resealing::Resealing::new(store.clone()),
         service: ServiceFacts {
             name: "test".to_owned(),
             version: "0.0.0-test",
@@ -234,6 +242,7 @@ fn state(
         store: store.clone(),
         intake,
         forwarding,
+        shadow: Shadow::new(HashMap::new(), client(), ShadowLimits::default(), clock.clone()),
         sources: Arc::new(ArcSwap::from_pointee(Sources::build(setup.sources.clone()).expect("sources"))),
         channels: Arc::new(ArcSwap::from_pointee(vec![channel("bot", true), channel("app", false)])),
         messages: Messages::new(
@@ -245,7 +254,8 @@ fn state(
             channels,
         ),
         tracker,
-        health: Health::default(),
+        streams: Streams::new(store.clone(), health.clone(), clock.clone(), streams),
+        health,
         metrics,
         keys: ApiKeys::new(configured, store.clone(), audit.clone(), clock.clone(), wrong_per_minute),
         key_maker: KeyMaker { ids: ids.clone(), entropy: entropy.clone() },
@@ -268,17 +278,21 @@ fn forwarding(
     entropy: &Entropy,
     ids: &IdMaker,
 ) -> Forwarding {
-    let guard = Guard::new(GuardRules::default());
     Forwarding::new(ForwardingParts {
         store: store.clone(),
         dispatch: dispatch.clone(),
         intake: intake.clone(),
-        client: WebClient::new(WebSettings::default(), guard).expect("a client"),
+        client: client(),
         vault: Vault::new(&Secret::new("the master key of the tests"), entropy.clone()),
         clock: clock.clone(),
         ids: ids.clone(),
         entropy: entropy.clone(),
+        endpoints_max: ENDPOINTS_MAX,
     })
+}
+
+fn client() -> WebClient {
+    WebClient::new(WebSettings::default(), Guard::new(GuardRules::default())).expect("a client")
 }
 
 fn channel(name: &str, sends: bool) -> ChannelFacts {
@@ -291,6 +305,8 @@ fn channel(name: &str, sends: bool) -> ChannelFacts {
         per_minute_max: sends.then_some(20),
         per_member: None,
         token: None,
+        gate: None,
+        people_per_day: None,
     }
 }
 
@@ -305,6 +321,15 @@ fn callbacks(
         intake: state.intake.clone(),
         rejections: rejections.clone(),
         budget: state.budget.clone(),
+        replies: Replies::new(
+            HashMap::new(),
+            client(),
+            ReplyLimits::default(),
+            state.store.clone(),
+            state.clock.clone(),
+            Entropy::system(),
+        ),
+        shadow: state.shadow.clone(),
         metrics: state.metrics.clone(),
         limits: CallbackLimits { body_bytes_max: setup.limits.body_bytes_max, ..CallbackLimits::default() },
         clock: state.clock.clone(),
@@ -327,13 +352,24 @@ impl Stopwatch {
     }
 }
 
-/// Waits until `what` is true, at most five seconds.
+/// Waits until `what` is true, at most half a minute.
 pub(crate) async fn until(mut what: impl AsyncFnMut() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if what().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it did not come true within five seconds");
+    panic!("it did not come true within half a minute");
+}
+
+/// As [`until`], for what needs many steps on a busy machine: at most a minute.
+pub(crate) async fn patiently(mut what: impl AsyncFnMut() -> bool) {
+    let limit = Duration::from_mins(1);
+    let waited = tokio::time::timeout(limit, async {
+        while !what().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "it did not come true within {limit:?}");
 }

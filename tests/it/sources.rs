@@ -27,7 +27,8 @@ fn an_app_is_checked_and_called() {
     let request = Sealer::usual().seal(text_message("1000002").as_bytes());
     for body in [request.xml(), request.json()] {
         let accepted = post(&sources, "api", &request.query(), &body).expect("accepted");
-        assert_eq!((accepted.source.as_ref(), accepted.answer), ("crm", Answer::Empty));
+        assert_eq!(accepted.source.as_ref(), "crm");
+        assert!(matches!(accepted.answer, Answer::Passive(_)), "{:?}", accepted.answer);
         let [event] = accepted.events.as_slice() else { panic!("one event") };
         assert_eq!(event.event.kind.as_str(), "message.text");
         assert_eq!(event.event.user_id.as_deref(), Some("zhangsan"));
@@ -44,7 +45,8 @@ fn commands_are_answered_with_the_word_success() {
     assert_eq!(accepted.answer, Answer::Success);
     let request = Sealer::usual().seal(b"not even XML");
     let accepted = post(&sources, "api", &request.query(), &request.xml()).expect("accepted");
-    assert_eq!((accepted.answer, accepted.events[0].event.kind.as_str()), (Answer::Empty, "unreadable"));
+    assert!(matches!(accepted.answer, Answer::Passive(_)), "{:?}", accepted.answer);
+    assert_eq!(accepted.events[0].event.kind.as_str(), "unreadable");
 }
 
 /// B-1: what is wrong is told to the operator, and to nobody else.

@@ -225,7 +225,7 @@ async fn what_the_database_refuses_is_set_aside() {
     bad.event.kind = EventKind::from_parts(&["message", "bad"]);
     let group: Vec<NewEvent> =
         vec![event(&database, 1), bad.clone(), report(&database, 3, "their-1", Status::Delivered)];
-    let file = SpoolFile::open(&folder.path().join("spool-left.db")).await.expect("a file");
+    let file = SpoolFile::open(&folder.path().join("spool-left.db"), store.seals()).await.expect("a file");
     file.append(&group).await.expect("appended");
     file.append(&group[..1]).await.expect("a group that is there already");
     assert_eq!(file.size().rows, 3);

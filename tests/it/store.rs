@@ -21,6 +21,7 @@ pub(crate) fn message(database: &Database) -> NewMessage {
             channel: "wechat_bot".to_owned(),
             message_type: "text".to_owned(),
             body: r#"{"msgtype":"text","text":{"content":"你好"}}"#.to_owned(),
+            unopened: None,
             recipients: vec!["zhangsan".to_owned(), "lisi".to_owned()],
             policy: SendPolicy::AtMostOnce,
             idempotency_key: None,
@@ -184,6 +185,24 @@ on_both! {
         assert!(store.message_by_reference(new.message.id.as_str()).await.unwrap().is_some());
         assert_eq!(store.message_by_reference("platform-9 ").await.unwrap(), None, "blanks count");
         assert_eq!(store.message_by_reference("PLATFORM-9").await.unwrap(), None, "case counts");
+    }
+
+    async fn results_that_end_alike_are_written_together_and_only_those_that_fit(database: &Database) {
+        let store = database.open().await;
+        let all: Vec<NewMessage> = (0..90).map(|_| message(database)).collect();
+        store.add_messages(&all).await.unwrap();
+        let results = |of: &[NewMessage]| -> Vec<DeliveryResult> {
+            of.iter().map(|new| result(database, new, 0, DeliveryState::Succeeded, None)).collect()
+        };
+        let (first, rest) = all.split_at(1);
+        assert_eq!(store.record_results(&results(first), &Fence::Sole).await.unwrap(), [true]);
+        let written = store.record_results(&results(&all), &Fence::Sole).await.unwrap();
+        assert!(!written[0] && written[1..].iter().all(|written| *written), "the first has moved on");
+        assert_eq!(store.due("wechat_bot", NOW_MS, 100).await.unwrap(), []);
+        for new in [&first[0], &rest[0], &rest[88]] {
+            assert_eq!(store.attempts(&new.delivery.id).await.unwrap().len(), 1);
+        }
+        assert_eq!(store.record_results(&results(rest), &Fence::Sole).await.unwrap(), [false; 89]);
     }
 
     async fn deliveries_are_due_by_time_then_age_and_listed_newest_first(database: &Database) {
@@ -388,6 +407,7 @@ fn result(
     let _ = database;
     DeliveryResult {
         id: new.delivery.id.clone(),
+        target_id: new.delivery.target_id.clone(),
         attempts_before,
         attempt: Some(Attempt {
             number: attempts_before + 1,

@@ -50,6 +50,12 @@ const HOT: &[Hot] = &[
         values: &["0", "'user1'", "'evt_1'", "10"],
     },
     Hot {
+        source: store_file!("event_list.rs"),
+        text: "SELECT position FROM event_customers WHERE external_user_id = ? AND position < ? \
+               ORDER BY position DESC LIMIT ?",
+        values: &["'wmAAA'", "'evt_1'", "10"],
+    },
+    Hot {
         source: store_file!("evidence.rs"),
         text: " FROM evidence WHERE reference_hash = ? AND id > ? ORDER BY id LIMIT ?",
         values: &["42", "''", "1000"],

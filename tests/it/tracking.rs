@@ -12,6 +12,7 @@ use wecom_gateway::ids::{EventId, EvidenceId, MessageId};
 use wecom_gateway::intake::{Intake, IntakeLimits};
 use wecom_gateway::store::{MessageFilter, NewEvent, Store};
 use wecom_gateway::tracker::{ENTRIES_MAX, Hooks, Report, Tracker};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::{dedup, event};
 
 use crate::database::{Database, NOW_MS, on_both};
@@ -27,12 +28,16 @@ fn callback(database: &Database, name: &str, person: &str, reference: &str) -> N
         reference: reference.to_owned(),
         created_s: NOW_MS / 1000,
     };
-    let payload = Bytes::from(samples::find(name).expect("a sample").fill(&filling));
-    let event = event::read(&payload);
-    let id: EventId = database.ids.make();
+    callback_of(database, Bytes::from(samples::find(name).expect("a sample").fill(&filling)))
+}
+
+/// An accepted callback with this plaintext.
+fn callback_of(database: &Database, payload: Bytes) -> NewEvent {
+    let reading = event::reading(&payload, &ReadLimits::DEFAULT);
+    let dedup_key = dedup::key("wechat_api", &reading, &payload);
+    let (event, id): (_, EventId) = (reading.event, database.ids.make());
     let accepted_ms = database.clock.wall_ms();
     let evidence = from_event("wechat_api", &event, &id, accepted_ms, &database.ids);
-    let dedup_key = dedup::key("wechat_api", &event::reading(&payload), &payload);
     NewEvent { id, source: Arc::from("wechat_api"), dedup_key, event, payload, accepted_ms, evidence }
 }
 
@@ -67,6 +72,32 @@ async fn listed(store: &Store, id: &MessageId) -> Status {
 }
 
 on_both! {
+    async fn an_official_account_says_what_arrived(database: &Database) {
+        let store = database.open().await;
+        let tracker = Tracker::start(store.clone(), database.clock.clone(), database.ids.clone(), Hooks::default());
+        let intake = intake(database, &store, &tracker);
+        let sample = |name: &str| {
+            let path = format!("{}/callback-samples/officialaccount-event-{name}.xml", crate::vectors::folder());
+            callback_of(database, Bytes::from(std::fs::read(path).expect("a sample")))
+        };
+        for (name, reference, expected, text) in [
+            ("TEMPLATESENDJOBFINISH-success", "200163836", Status::Delivered, None),
+            ("subscribe_msg_sent_event-fail", "1700827132819554304", Status::Failed, Some("user refused")),
+            ("MASSSENDJOBFINISH-success", "1000001625", Status::Delivered, None),
+            ("MASSSENDJOBFINISH-err30003", "1000001627", Status::Failed, Some("err(30003)")),
+        ] {
+            intake.accept(vec![sample(name)]).await.expect("kept");
+            let became = tracker.status(reference, &[]).await.expect("answers").expect("known by its id");
+            assert_eq!((became.status, became.error_message.as_deref()), (expected, text), "{name}");
+        }
+        // A template message is for one follower, and its failure is theirs.
+        let entries = history(&tracker, "200163836").await;
+        assert_eq!(entries[0].user_id.as_deref(), Some("oExampleOpenId00000000000001"));
+        intake.stop().await;
+        tracker.stop().await;
+        store.close().await;
+    }
+
     async fn a_robot_message_is_followed_from_pending_to_read(database: &Database) {
         let fake = platform(&database.clock).await;
         let rig = Rig::start(database, &fake).await;
@@ -291,6 +322,12 @@ on_both! {
         rig.soon("the list again", async || listed(&rig.store, &id).await == Status::Read).await;
         let filter = MessageFilter { status: Some(Status::Read), ..MessageFilter::default() };
         assert_eq!(rig.store.messages(&filter).await.expect("answers").items.len(), 1);
+
+        // And one that seems to have come to its end, of which the newest evidence knows better.
+        rig.store.set_message_status(&[(id.clone(), Status::Sent, NOW_MS)]).await.expect("written");
+        rig.stop().await;
+        let rig = Rig::start(database, &fake).await;
+        rig.soon("the list once more", async || listed(&rig.store, &id).await == Status::Read).await;
         rig.stop().await;
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use wecom_gateway::wecom::callback::{Opened, SealedCallback};
 use wecom_gateway::wecom::cipher::{self, CipherFault};
 use wecom_gateway::wecom::keys::{EncodingAesKey, ReceiveIds, Token};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::refusal::{Refusal, Step};
 use wecom_gateway::wecom::signature::Signature;
 
@@ -58,9 +59,11 @@ fn open(vector: &Value) -> Result<Opened, Refusal> {
             Some(query) => query.to_owned(),
             None => format!("{short}&echostr={}", encoded(text(vector, "echostr"))),
         };
-        return SealedCallback::read_url_check(&query)?.verify(&token)?.decrypt(&key, &receive_ids(vector));
+        return SealedCallback::read_url_check(&query, &ReadLimits::DEFAULT)?
+            .verify(&token)?
+            .decrypt(&key, &receive_ids(vector));
     }
-    SealedCallback::read(&short, text(vector, "body").as_bytes())?
+    SealedCallback::read(&short, text(vector, "body").as_bytes(), &ReadLimits::DEFAULT)?
         .verify(&token)?
         .decrypt(&key, &receive_ids(vector))
 }
@@ -184,9 +187,10 @@ fn every_synthetic_edge_is_met() {
             text(vector, "nonce")
         );
         let body = format!("<xml><Encrypt><![CDATA[{}]]></Encrypt></xml>", text(vector, "encrypt"));
-        let outcome = SealedCallback::read(&query, body.as_bytes()).and_then(|sealed| {
-            sealed.verify(&token_of(vector))?.decrypt(&key_of(vector), &receive_ids(vector))
-        });
+        let outcome =
+            SealedCallback::read(&query, body.as_bytes(), &ReadLimits::DEFAULT).and_then(|sealed| {
+                sealed.verify(&token_of(vector))?.decrypt(&key_of(vector), &receive_ids(vector))
+            });
         match (&outcome, expect["ok"].as_bool(), edge_of_ours(id)) {
             (Ok(opened), Some(true), None) => assert_eq!(opened.message, text(expect, "plaintext"), "{id}"),
             (_, None, Some(accepted)) => assert_eq!(outcome.is_ok(), accepted, "{id}: {outcome:?}"),

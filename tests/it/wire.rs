@@ -7,6 +7,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 /// One keep-alive connection.
 pub(crate) struct Wire {
+    address: SocketAddr,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -37,14 +38,15 @@ impl Wire {
     pub(crate) async fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(4096) })
+        Ok(Self { address, stream, buffer: Vec::with_capacity(4096) })
     }
 
     /// Connects from another address of this machine: 127.0.0.0/8 is all ours.
     pub(crate) async fn connect_from(source: [u8; 4], address: SocketAddr) -> std::io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((source, 0)))?;
-        Ok(Self { stream: socket.connect(address).await?, buffer: Vec::with_capacity(4096) })
+        let stream = socket.connect(address).await?;
+        Ok(Self { address, stream, buffer: Vec::with_capacity(4096) })
     }
 
     /// Sends bytes as they are.
@@ -55,6 +57,29 @@ impl Wire {
     /// Sends a POST and reads its answer.
     pub(crate) async fn post(&mut self, target: &str, body: &[u8]) -> std::io::Result<Answer> {
         self.send(&post_bytes(target, body)).await?;
+        self.answer().await
+    }
+
+    /// The same as a good client does it: a connection that was closed between two requests is opened anew. On a
+    /// machine that stands still for a minute every idle connection is.
+    pub(crate) async fn post_again(&mut self, target: &str, body: &[u8]) -> std::io::Result<Answer> {
+        self.again(&post_bytes(target, body)).await
+    }
+
+    /// The same for a GET.
+    pub(crate) async fn get_again(&mut self, target: &str) -> std::io::Result<Answer> {
+        self.again(format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).await
+    }
+
+    async fn again(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+        if self.send(request).await.is_ok() {
+            match self.answer().await {
+                Err(_) if self.buffer.is_empty() => {}
+                answered => return answered,
+            }
+        }
+        *self = Self::connect(self.address).await?;
+        self.send(request).await?;
         self.answer().await
     }
 
