@@ -17,7 +17,8 @@ done
 check cargo fmt --check
 check cargo fmt --check "${load[@]}"
 check cargo clippy --locked --quiet --all-targets -- -D warnings
-check cargo clippy --locked --quiet --all-targets --features sabotage -- -D warnings
+check cargo clippy --locked --quiet --all-targets --features sabotage,mongodb -- -D warnings
+check cargo clippy --locked --quiet --lib --bins --no-default-features -- -D warnings
 check cargo clippy --locked --quiet "${load[@]}" --target-dir target/benches --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" check cargo doc --locked --quiet --no-deps
 check cargo deny --locked --offline check --hide-inclusion-graph bans licenses sources

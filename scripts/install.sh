@@ -11,9 +11,12 @@ needs=(
   chromium:chromium
   curl:curl
   docker-compose:docker-compose
+  faketime:faketime
   jq:jq
   mariadb:mariadb-client
   mariadbd:mariadb-server
+  mkfs.ext4:e2fsprogs
+  nats-server:nats-server
   nginx:nginx
   node:nodejs
   npm:npm
@@ -45,6 +48,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 command -v cargo >/dev/null || { echo "a Rust toolchain is needed: https://rustup.rs" >&2; exit 1; }
+
+# Those of other systems too: what checks the dependencies reads them all, and fetches none.
+cargo fetch --locked --quiet
 
 [ -x target/venv/bin/pip ] || python3 -m venv target/venv
 target/venv/bin/pip install --quiet -r tests/oracles/python/requirements.txt -r scripts/requirements.txt

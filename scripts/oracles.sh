@@ -9,17 +9,22 @@ GATEWAY=${ORACLE_GATEWAY:-target/release/wecom-gateway}
 PYTHON=target/venv/bin/python
 PORT=${ORACLE_PORT:-18070}
 FAKE_PORT=$((PORT + 4))
+OLD_PORT=$((PORT + 5))
 TOKEN=OracleToken CORP=ww0123456789abcdef COUNT=60
 # Its last character has unused bits that are not zero, as most issued keys do.
 KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR
 WORK=$(mktemp -d)
 PID=''
 FAKE_PID=''
+OLD_PID=''
+SAMPLES=()
 RECEIVERS=()
 
 finish() {
   [ -z "$PID" ] || kill "$PID" 2>/dev/null || true
   [ -z "$FAKE_PID" ] || kill "$FAKE_PID" 2>/dev/null || true
+  [ -z "$OLD_PID" ] || kill "$OLD_PID" 2>/dev/null || true
+  [ ${#SAMPLES[@]} = 0 ] || kill "${SAMPLES[@]}" 2>/dev/null || true
   [ ${#RECEIVERS[@]} = 0 ] || kill "${RECEIVERS[@]}" 2>/dev/null || true
   wait
   rm -rf "$WORK"
@@ -38,6 +43,52 @@ start_fake() {
   FAKE_PID=$!
 }
 
+# Somebody else's callback system, which gets copies of the app's callbacks.
+start_old() {
+  $PYTHON tests/oracles/python/old.py --port $OLD_PORT --token $TOKEN --key $KEY --receive-id $CORP \
+    --summary "$WORK/old" &
+  OLD_PID=$!
+}
+
+# It opened every copy, and its other words were noticed.
+check_old() {
+  local listed
+  for _ in $(seq 100); do
+    [ "$(jq '.opened >= $least' --argjson least $((2 * COUNT)) "$WORK/old" 2>/dev/null)" != true ] || break
+    sleep 0.1
+  done
+  jq -e '.opened >= $least and .refused == 0' --argjson least $((2 * COUNT)) "$WORK/old" >/dev/null ||
+    die "the old system says $(cat "$WORK/old")"
+  listed=$(curl -sS "http://127.0.0.1:$PORT/api/v1/shadow/differences" | jq '.data | length')
+  [ "$listed" -gt 0 ] || die "no difference to the old system is listed"
+  echo "the old system opened every copy: $(cat "$WORK/old"); $listed differences listed"
+}
+
+# The samples of examples/receivers get every event of the play, each once.
+start_samples() {
+  local secret=whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=
+  python3 examples/receivers/receiver.py --port $((PORT + 6)) --secret $secret >"$WORK/sample-python" &
+  SAMPLES+=($!)
+  node examples/receivers/receiver.js --port $((PORT + 7)) --secret $secret >"$WORK/sample-node" &
+  SAMPLES+=($!)
+  sleep 1
+  subscribe $((PORT + 6)) standard $secret
+  subscribe $((PORT + 7)) standard $secret
+}
+
+await_samples() {
+  local sample all=$((4 * COUNT)) found=0
+  for sample in python node; do
+    for _ in $(seq 300); do
+      found=$(grep -c ^evt_ "$WORK/sample-$sample" || true)
+      [ "$found" != $all ] || break
+      sleep 0.1
+    done
+    [ "$found" = $all ] || die "the receiver in $sample handled $found events, not $all"
+    echo "the receiver in $sample handled $found events, each once"
+  done
+}
+
 start_gateway() {
   cat >"$WORK/gateway.yaml" <<YAML
 service: { environment: development }
@@ -47,9 +98,15 @@ database: { url: "sqlite:$WORK/gateway.db" }
 channels:
   wechat_api:
     { corp_id: $CORP, secret: unused, agent_id: "1000002", token: $TOKEN, encoding_aes_key: $KEY,
-      base_url: "http://127.0.0.1:$FAKE_PORT" }
+      base_url: "http://127.0.0.1:$FAKE_PORT",
+      replies: [{ contains: 条, reply: { text: "]]> 好的" } }],
+      shadow: { url: "http://127.0.0.1:$OLD_PORT/" } }
   wechat_bot:
-    { webhook_url: "https://127.0.0.1/?key=unused", token: $TOKEN, encoding_aes_key: $KEY }
+    { webhook_url: "https://127.0.0.1/?key=unused", token: $TOKEN, encoding_aes_key: $KEY,
+      replies: [{ contains: 条, reply: { text: "]]> 好的" } }] }
+  smart_robot:
+    { type: wechat_bot, handler: smart, webhook_url: "", token: $TOKEN, encoding_aes_key: $KEY,
+      replies: [{ reply: { msgtype: stream, stream: { content: 正在查询 } } }] }
 YAML
   $GATEWAY --config "$WORK/gateway.yaml" serve >"$WORK/log" 2>&1 &
   PID=$!
@@ -114,6 +171,15 @@ await_receivers() {
   cat "$WORK/python" "$WORK/node" "$WORK/octokit"
 }
 
+# A smart robot's stream: @wecom/crypto asks for it and opens every answer, and wechatpy opens them too.
+stream_to_them() {
+  node tests/oracles/node/stream.js --url "http://127.0.0.1:$PORT/api/v1/webhooks/wechat/smart" \
+    --api "http://127.0.0.1:$PORT" --token $TOKEN --key $KEY --receive-id "" >"$WORK/stream" ||
+    die "@wecom/crypto is not content with a stream"
+  $PYTHON tests/oracles/python/open_reply.py --expected --token $TOKEN --key $KEY --receive-id "" <"$WORK/stream" ||
+    die "wechatpy cannot open a stream"
+}
+
 # What the libraries seal, the gateway opens.
 open_theirs() {
   local keys=() line query opened=0
@@ -157,12 +223,17 @@ drop_in() {
 }
 
 start_fake
+start_old
 start_gateway
 drop_in
 start_receivers
+start_samples
 play api $CORP
 play bot ""
 count_events
 await_receivers
+await_samples
+check_old
+stream_to_them
 open_theirs
 open_ours

@@ -27,6 +27,7 @@ step "install what is missing" ./scripts/install.sh
 step "databases" start_services
 step "checks" ./scripts/check.sh
 step "tests" cargo test --locked
+step "archive in MongoDB" cargo test --locked --features mongodb --test it archive::
 step "negative controls" ./scripts/sabotage.sh
 step "load generator" cargo test --locked --quiet --manifest-path benches/load/Cargo.toml --target-dir target/benches
 step "release build" cargo build --locked --release
