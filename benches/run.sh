@@ -2,6 +2,7 @@
 # Measures the gateway beside what it is compared with, in one run on this machine. See benches/README.md.
 #
 #   benches/run.sh intake     bare axum against the gateway on SQLite; the ratio is the last line; under 50 s
+#   benches/run.sh sealed     intake into sealed rows beside clear ones; the ratio is the last line
 #   benches/run.sh mysql      the same on a database of its own in MariaDB
 #   benches/run.sh peers      the gateway against FastAPI and Node programs
 #   benches/run.sh latency    answer times at half of the measured capacity, of URL verifications and /health meanwhile
@@ -10,20 +11,29 @@
 #   benches/run.sh sending    messages out: limits, cut answers, kills, latency
 #   benches/run.sh forward    deliveries to one receiver against the same client without a store, intake with and
 #                             without an endpoint, and how long an event takes to three endpoints
+#   benches/run.sh reply      what asking a business system adds to its own time, and one that sleeps 10 s
+#   benches/run.sh streams    10,000 events to NATS and to Redis across a restart; a listener cut off for 30 s
+#   benches/run.sh order      10,000 events of 100 keys, each refused once, and 20,000 events replayed across kill -9
+#   benches/run.sh queued     many deliveries in the queue: memory, the read of what is due, intake, a new endpoint, drain
+#   benches/run.sh replicas   three replicas behind nginx on a MariaDB of their own: throughput beside one replica's, memory,
+#                             callbacks failed by restarts and a kill, answers and drain without the database; under 3 min
 #   benches/run.sh all        all of them
 #
-# Environment: ROUNDS, SECONDS_EACH, EVENTS (of growth), MYSQL_ADMIN (default: mariadb -h127.0.0.1 -uroot), PEER_WORKERS (default 1).
+# Environment: ROUNDS, SECONDS_EACH, EVENTS (of growth), QUEUED (of queued), REPLICA_RATE (callbacks a second of replicas), MYSQL_ADMIN (default: mariadb -h127.0.0.1 -uroot), PEER_WORKERS (default 1).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ROUNDS=${ROUNDS:-3}
 EVENTS=${EVENTS:-1000000}
+QUEUED=${QUEUED:-1000000}
 SECONDS_EACH=${SECONDS_EACH:-4}
 read -ra MYSQL_ADMIN <<<"${MYSQL_ADMIN:-mariadb -h127.0.0.1 -uroot}"
 PEER_WORKERS=${PEER_WORKERS:-1}
+REPLICA_RATE=${REPLICA_RATE:-200}
 
 TOKEN=BenchToken KEY=zQUMPM08HSe8jnPJjoqgA2RB19fLy0Mg1YLVUHFjxQR CORP=wwbench0000000001
-GATEWAY_PORT=18080 RECEIVER_PORT=18089 BARE_PORT=18090 FASTAPI_PORT=18091 NODE_PORT=18092
+GATEWAY_PORT=18080 RECEIVER_PORT=18089 SECOND_PORT=18088 NOBODYS_PORT=18087 BARE_PORT=18090 FASTAPI_PORT=18091 NODE_PORT=18092
+REPLICA_PORTS=(18093 18094 18095) NGINX_PORT=18096 MARIADB_PORT=18097
 BIN=target/benches/release
 WORK=$(mktemp -d -p target benches.XXXXXX)
 DATABASE_NAME=wecom_gateway_bench_$$
@@ -80,6 +90,7 @@ channels:
     agent_id: "1000002"
     token: $TOKEN
     encoding_aes_key: $KEY
+${ASK:-}
 YAML
 }
 
@@ -88,6 +99,7 @@ start_gateway() {
   configure "$1"
   start gateway $GATEWAY_PORT target/release/wecom-gateway --config "$WORK/gateway.yaml" --log-level warn serve
   GATEWAY_PID=$PID
+  sleep 1 # It listens before its tasks have begun.
   echo "gateway: idle RSS $(memory_kib VmRSS) KiB"
 }
 
@@ -148,6 +160,22 @@ intake() {
   start_bare
   start_gateway "sqlite:$WORK/gateway.db"
   compare "SQLite, synchronous=FULL"
+}
+
+# Intake into clear and into sealed rows, in turns, each into a new file.
+sealed() {
+  local round key rate
+  for round in $(seq "$ROUNDS"); do
+    for key in "" a-key-at-rest-for-benches; do
+      GATEWAY_ENCRYPTION_KEY=$key start_gateway "sqlite:$WORK/sealed-$round-${#key}.db"
+      load callbacks $GATEWAY_PORT --seconds "$SECONDS_EACH" --pid "gateway=$GATEWAY_PID"
+      rate=$(figure .per_second)
+      echo "round $round: ${key:+sealed }$rate/s, CPU-µs each $(figure '.cpu_us | tostring'), p99 $(figure .ms.p99) ms"
+      echo "$rate" >>"$WORK/sealed-${#key}.rates"
+      stop_gateway
+    done
+  done
+  echo "ratio sealed/clear: $(ratio "$(median <"$WORK/sealed-25.rates")" "$(median <"$WORK/sealed-0.rates")")"
 }
 
 mysql() {
@@ -247,6 +275,13 @@ forward() {
   echo "gateway: RSS $(memory_kib VmRSS) KiB, peak $(memory_kib VmHWM) KiB"
   endpoint /b
   endpoint /c
+  lateness "to three endpoints"
+  RECEIVER_PORT=$NOBODYS_PORT endpoint /dead
+  lateness "to the three beside a dead one"
+}
+
+# lateness WHOSE: how long after their acceptance events of 200 a second arrive at the receiver.
+lateness() {
   curl -sS -X DELETE "http://127.0.0.1:$RECEIVER_PORT/events" >/dev/null
   load callbacks $GATEWAY_PORT --seconds 6 --rate 200 --warmup 0
   sleep 1
@@ -254,7 +289,70 @@ forward() {
     python3 -c '
 import datetime, sys
 late = sorted(int(at) - round(datetime.datetime.fromisoformat(then).timestamp() * 1000) for at, then in map(str.split, sys.stdin))
-print(f"{len(late)} deliveries to three endpoints at 200 events/s: p50 {late[len(late) // 2]} ms, p99 {late[len(late) * 99 // 100]} ms after their acceptance, wanted 50")'
+print(f"{len(late)} deliveries {sys.argv[1]} at 200 events/s: p50 {late[len(late) // 2]} ms, p99 {late[len(late) * 99 // 100]} ms after their acceptance, wanted 50")' "$1"
+}
+
+# Asking what to say: the receiver answers after SAYS_MS.
+reply() {
+  local ms
+  start receiver $RECEIVER_PORT target/release/wecom-gateway dev receiver --port $RECEIVER_PORT --quiet
+  for ms in 100 10000; do
+    ASK="    ask: { url: 'http://127.0.0.1:$RECEIVER_PORT/?type=says-$ms&body={\"text\":\"hi\"}', secret: a-secret-of-the-bench-0001, events: [message.text], timeout_ms: 3900 }" \
+      ENVIRONMENT=development start_gateway "sqlite:$WORK/gateway-$ms.db"
+    load callbacks $GATEWAY_PORT --rate "$((ms == 100 ? 100 : 20))" --clients 256 --seconds 8 --corpus 2000 --warmup 0
+    echo "a business system that takes $ms ms: answers $(figure '.ms | tostring')"
+    curl -sS "http://127.0.0.1:$GATEWAY_PORT/metrics" | grep '^wecom_replies_total{' | grep -v ' 0$'
+    stop_gateway
+  done
+}
+
+streams() {
+  STREAM_EVENTS=${STREAM_EVENTS:-10000} LISTEN_CUT_S=${LISTEN_CUT_S:-30} cargo test --locked --quiet --test it -- \
+    has_every_event_after_a_restart stream::a_listener_gets --nocapture --test-threads 1
+}
+
+queued_deliveries() { sqlite 'SELECT COUNT(*) FROM deliveries WHERE due_ms IS NOT NULL'; }
+
+sqlite() {
+  python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1], timeout=30).execute(sys.argv[2]).fetchone()[0])' \
+    "$WORK/gateway.db" "$1"
+}
+
+queued() {
+  ENVIRONMENT=development start_gateway "sqlite:$WORK/gateway.db"
+  start receiver $RECEIVER_PORT target/release/wecom-gateway dev receiver --port $RECEIVER_PORT --quiet
+  start second $SECOND_PORT target/release/wecom-gateway dev receiver --port $SECOND_PORT --quiet
+  local first waiting begun left
+  load callbacks $GATEWAY_PORT --seconds 6 --rate 500
+  echo "an empty queue: answers at 500/s $(figure '.ms | tostring')"
+  endpoint /first
+  first=$ENDPOINT
+  api "endpoints/$first/pause" -X POST >/dev/null
+  while [ "$(queued_deliveries)" -lt "$QUEUED" ]; do load callbacks $GATEWAY_PORT --seconds 60 --warmup 0; done
+  waiting=$(queued_deliveries)
+  load callbacks $GATEWAY_PORT --seconds 6 --rate 500
+  echo "$waiting queued: answers at 500/s $(figure '.ms | tostring'), wanted p99 1.25 of that with an empty queue"
+  echo "gateway: RSS $(memory_kib VmRSS) KiB, wanted 262144"
+  python3 - "$WORK/gateway.db" <<'PYTHON'
+import sqlite3, sys, time
+db, took = sqlite3.connect(sys.argv[1]), []
+(target,) = db.execute("SELECT MIN(target_id) FROM deliveries").fetchone()
+for _ in range(500):
+    begun = time.perf_counter()
+    db.execute("SELECT * FROM deliveries WHERE target_id = ? AND due_ms <= ? ORDER BY due_ms, id LIMIT 256",
+               (target, 2**62)).fetchall()
+    took.append((time.perf_counter() - begun) * 1000)
+print(f"the read of what is due: p99 {sorted(took)[494]:.1f} ms, wanted 10")
+PYTHON
+  RECEIVER_PORT=$SECOND_PORT endpoint /
+  begun=$(date +%s%N)
+  api "endpoints/$first/resume" -X POST >/dev/null
+  load callbacks $GATEWAY_PORT --corpus 1 --clients 1 --seconds 5 --warmup 0
+  until curl -sS "http://127.0.0.1:$SECOND_PORT/events" | jq -e '.data != []' >/dev/null; do sleep 0.05; done
+  echo "the event of a new endpoint arrived after at most $((($(date +%s%N) - begun) / 1000000)) ms, wanted 2000"
+  sleep 20
+  left=$(queued_deliveries)
+  echo "drained at $(awk -v n=$((waiting - left)) -v ns=$(($(date +%s%N) - begun)) 'BEGIN { printf "%d", n / (ns / 1e9) }')/s, wanted 1000"
 }
 
 status() {
@@ -297,27 +395,153 @@ growth() {
   echo "from exec to /health 200: at most $((($(date +%s%N) - start) / 1000000)) ms"
 }
 
+start_mariadb() {
+  start mariadb $MARIADB_PORT mariadbd --no-defaults --user="$(id -un)" --datadir="$PWD/$WORK/mariadb" \
+    --tmpdir="$PWD/$WORK/mariadb-tmp" --socket="$PWD/$WORK/socket" --port=$MARIADB_PORT \
+    --bind-address=127.0.0.1 --innodb-flush-log-at-trx-commit=1 --sync-binlog=1
+  MARIADB_PID=$PID
+}
+
+# start_replica PLACE: the replica at that place of REPLICA_PORTS; its process id goes to REPLICA_PIDS.
+start_replica() {
+  local port=${REPLICA_PORTS[$1]}
+  GATEWAY_PORT=$port configure "mysql://root@127.0.0.1:$MARIADB_PORT/gateway"
+  sed "s|^webhook: {|webhook: { trusted_proxies: [127.0.0.1],|" "$WORK/gateway.yaml" >"$WORK/replica-$1.yaml"
+  echo "spool: { directory: '$PWD/$WORK/spool-$1' }" >>"$WORK/replica-$1.yaml"
+  start "replica-$1" "$port" target/release/wecom-gateway --config "$WORK/replica-$1.yaml" --log-level warn serve
+  REPLICA_PIDS[$1]=$PID
+}
+
+# behind_nginx COUNT: nginx passes to the first COUNT replicas. The shipped site without TLS: the load speaks none.
+behind_nginx() {
+  local place
+  {
+    # shellcheck disable=SC2016 # the variable is nginx's
+    echo 'map "" $wecom_gateway { default wecom_gateway; }'
+    echo 'upstream wecom_gateway { zone wecom_gateway 64k; keepalive 32; keepalive_timeout 50s;'
+    for place in $(seq 0 $(($1 - 1))); do echo "server 127.0.0.1:${REPLICA_PORTS[$place]} max_fails=2 fail_timeout=2s;"; done
+    echo '}'
+  } >"$WORK/nginx/upstream.conf"
+  [ -z "${NGINX_PID:-}" ] || { kill -HUP "$NGINX_PID" && sleep 1 && return; }
+  sed -e "s|/etc/nginx/wecom-gateway|$PWD/$WORK/nginx|; s|/var/log/nginx|$PWD/$WORK/nginx|; /listen \[::\]/d; /^ *ssl_/d" \
+    -e "s|listen 443 ssl |listen 127.0.0.1:$NGINX_PORT |; s|listen 80 |listen 127.0.0.1:$((NGINX_PORT + 100)) |" \
+    nginx/wecom-gateway.conf >"$WORK/nginx/site"
+  {
+    echo "daemon off; user root; worker_processes 2; pid $PWD/$WORK/nginx/pid; events { } http { include $PWD/$WORK/nginx/site;"
+    for place in client_body proxy fastcgi uwsgi scgi; do echo "${place}_temp_path $PWD/$WORK/nginx/$place;"; done
+    echo '}'
+  } >"$WORK/nginx/main"
+  start nginx $NGINX_PORT nginx -c "$PWD/$WORK/nginx/main" -e stderr
+  NGINX_PID=$PID
+}
+
+rss_of_replicas() {
+  local pid
+  for pid in "${REPLICA_PIDS[@]}"; do awk '$1 == "VmHWM:" { printf "%d ", $2 }' "/proc/$pid/status"; done
+}
+
+# offer SECONDS: REPLICA_RATE callbacks a second through nginx; says how many failed, and how long answers took.
+offer() {
+  REPORT=$($BIN/load callbacks --url "http://127.0.0.1:$NGINX_PORT/api/v1/webhooks/wechat/api" --token $TOKEN --key $KEY \
+    --receive-id $CORP --corpus $((REPLICA_RATE * $1)) --rate "$REPLICA_RATE" --seconds "$1" --warmup 0)
+  echo "$(figure .requests) sent, $(figure '.requests - .ok + .connection_errors + .unanswered') failed (wanted 0): $(figure '.ms | tostring')"
+  figure .ok >>"$WORK/acked"
+}
+
+replicas() {
+  need mariadbd
+  need nginx
+  local place round offering begun rate one=() three=()
+  mkdir "$WORK/nginx" "$WORK/mariadb" "$WORK/mariadb-tmp"
+  TMPDIR="$PWD/$WORK/mariadb-tmp" mariadb-install-db --no-defaults --user="$(id -un)" --datadir="$PWD/$WORK/mariadb" \
+    --auth-root-authentication-method=normal --skip-test-db >/dev/null
+  start_mariadb
+  mariadb -h127.0.0.1 -P$MARIADB_PORT -uroot -e 'CREATE DATABASE gateway'
+  for place in 0 1 2; do start_replica $place; done
+  behind_nginx 1
+  for round in $(seq "$ROUNDS"); do
+    for place in 1 3; do
+      behind_nginx $place
+      load callbacks $NGINX_PORT --seconds "$SECONDS_EACH" --corpus 60000
+      figure .ok >>"$WORK/acked"
+      rate=$(figure .per_second)
+      echo "round $round: $place behind nginx: $rate/s, p99 $(figure .ms.p99) ms"
+      if [ $place = 1 ]; then one+=("$rate"); else three+=("$rate"); fi
+    done
+  done
+  echo "three replicas against one: ratio $(ratio "$(printf '%s\n' "${three[@]}" | median)" "$(printf '%s\n' "${one[@]}" | median)"), wanted 0.9"
+  echo "replicas: peak RSS $(rss_of_replicas)KiB, wanted 262144 each"
+  offer 20 >"$WORK/offered" &
+  offering=$!
+  for place in 0 1 2; do
+    sleep 2
+    kill "${REPLICA_PIDS[$place]}"
+    wait "${REPLICA_PIDS[$place]}" || die "replica $place ended with $?"
+    start_replica $place
+  done
+  sleep 2
+  kill -9 "${REPLICA_PIDS[0]}"
+  # The shell tells of the killed one when it is waited for.
+  { wait "${REPLICA_PIDS[0]}" || true; } 2>/dev/null
+  wait "$offering"
+  echo "restarted one by one, one killed: $(cat "$WORK/offered")"
+  start_replica 0
+  kill "$MARIADB_PID"
+  wait "$MARIADB_PID" || true
+  echo "without the database: $(offer 10), wanted p99 500"
+  start_mariadb
+  begun=$(date +%s%N)
+  until replicas_drained; do
+    [ $((($(date +%s%N) - begun) / 1000000000)) -lt 120 ] || die "the spools are not drained"
+    sleep 0.1
+  done
+  echo "spools drained $((($(date +%s%N) - begun) / 1000000)) ms after its return, wanted 60000"
+  echo "replicas: peak RSS $(rss_of_replicas)KiB, wanted 262144 each"
+  local acked stored
+  acked=$(awk '{ all += $1 } END { print all }' "$WORK/acked")
+  stored=$(mariadb -h127.0.0.1 -P$MARIADB_PORT -uroot -N -e 'SELECT COUNT(*) FROM gateway.events')
+  echo "$acked callbacks acknowledged, $stored events stored"
+  [ "$stored" -ge "$acked" ] || die "fewer events than answers"
+}
+
+# Whether no replica has callbacks that the database lacks.
+replicas_drained() {
+  local port
+  for port in "${REPLICA_PORTS[@]}"; do
+    curl -sS "http://127.0.0.1:$port/api/v1/status" | jq -e '.spool.in_use == false and .spool.rows == 0' >/dev/null || return
+  done
+}
+
 stop_gateway() {
   kill "$GATEWAY_PID"
   wait "$GATEWAY_PID" || die "the gateway ended with $?"
 }
 
 # Sending against the fake platform, in full; see tests/it/figures.rs.
+order() {
+  ORDER_KEYS=${ORDER_KEYS:-100} ORDER_EACH=${ORDER_EACH:-100} REPLAY_EVENTS=${REPLAY_EVENTS:-20000} \
+    cargo test --release --locked --quiet --test it -- \
+    of_each_key_the_order_of_acceptance a_replay_survives_a_kill --nocapture --test-threads 1
+}
+
 sending() {
   SENDING_ROBOTS=${SENDING_ROBOTS:-100} SENDING_EACH=${SENDING_EACH:-100} SENDING_CUT=${SENDING_CUT:-1000} \
     SENDING_QUEUED=${SENDING_QUEUED:-100000} SENDING_UNPACED=${SENDING_UNPACED:-1000} \
+    SENDING_KILLED_ROBOTS=${SENDING_KILLED_ROBOTS:-100} SENDING_KILLED_EACH=${SENDING_KILLED_EACH:-18} \
     cargo test --release --locked --quiet --test it -- figures:: --nocapture --test-threads 1
 }
 
-if [ "${1:-}" = sending ]; then
-  sending
+case ${1:-} in
+sending | streams | order)
+  "$1"
   exit
-fi
+  ;;
+esac
 need jq
 need curl
 build
 case ${1:-} in
-intake | mysql | peers | latency | status | growth | forward) "$1" ;;
-all) for part in intake mysql peers latency status growth forward; do "$0" "$part"; done ;;
-*) sed -n '2,15p' "$0"; exit 2 ;;
+intake | sealed | mysql | peers | latency | status | growth | forward | reply | queued | replicas) "$1" ;;
+all) for part in intake sealed mysql peers latency status growth forward reply queued replicas; do "$0" "$part"; done ;;
+*) sed -n '2,/^set /{/^#/p}' "$0"; exit 2 ;;
 esac
