@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use wecom_gateway::domain::event::{Event, EventKind, Format};
 use wecom_gateway::secret::Secret;
 use wecom_gateway::source::{Accepted, AcceptedEvent, Answer, CustomSource, RawCallback, Refused, Sources};
+use wecom_gateway::wecom::limits::ReadLimits;
 use wecom_gateway::wecom::refusal::{Refusal, Step};
 
 struct Shop {
@@ -54,6 +55,7 @@ fn main() {
             query: "",
             headers: &headers,
             body: &Bytes::from_static(br#"{"order":7,"state":"paid"}"#),
+            limits: ReadLimits::DEFAULT,
         };
         println!("{key}: {:?}", sources.receive("shop", "orders", &raw, 0));
     }
