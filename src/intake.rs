@@ -132,7 +132,7 @@ impl Intake {
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Recorded>, IntakeError> {
         let shared = &self.shared;
         if sabotage::off(Protection::CancelProof) {
-            return shared.store.commit_events(&events).await.map_err(IntakeError::from);
+            return Box::pin(shared.store.commit_events(&events)).await.map_err(IntakeError::from);
         }
         let (reply, answer) = oneshot::channel();
         let call = Call { bytes: events.iter().map(|event| event.payload.len()).sum(), events, reply };

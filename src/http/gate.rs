@@ -7,7 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -194,7 +194,7 @@ impl Gate {
             problem.into_response()
         } else {
             request.extensions_mut().insert(origin);
-            self.in_time(class, self.route(request, progress)).await
+            self.in_time(class, pin!(self.route(request, progress))).await
         };
 
         let mut response = written_out(answered, class, request_id);
@@ -269,7 +269,7 @@ impl Gate {
     async fn in_time(
         &self,
         class: RouteClass,
-        answer: impl Future<Output = Response<Body>>,
+        answer: Pin<&mut impl Future<Output = Response<Body>>>,
     ) -> Response<Body> {
         if class == RouteClass::Callback {
             return answer.await;

@@ -4,11 +4,10 @@
 //! proofs of ownership are not called by people and stand on a plain router; their description is written here, and
 //! a test compares it with what the router answers.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::http::header;
 use axum::response::IntoResponse;
+use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
@@ -40,7 +39,7 @@ struct Frame;
 
 /// The document, as the router serves it.
 #[derive(Clone, Debug)]
-pub(crate) struct DocumentText(pub(crate) Arc<str>);
+pub(crate) struct DocumentText(pub(crate) Bytes);
 
 /// The document of `routes`, completed.
 pub(crate) fn completed(routes: Document) -> Document {
@@ -76,7 +75,7 @@ pub(crate) fn routes() -> OpenApiRouter<HttpState> {
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 async fn show(Extension(document): Extension<DocumentText>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], document.0.to_string())
+    ([(header::CONTENT_TYPE, "application/json")], document.0)
 }
 
 /// The routes that stand on a plain router.

@@ -1,9 +1,8 @@
 //! Every route, and the role it asks for.
 
-use std::sync::Arc;
-
 use axum::extract::FromRef;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -64,7 +63,7 @@ pub fn router(state: HttpState) -> Router {
     let compat = compat::routes(&state, SendBodies::from_ref(&state));
     let callbacks = state.callbacks.clone().map(callbacks::routes).unwrap_or_default();
     api.layer(Extension(state.keys.clone()))
-        .layer(Extension(DocumentText(Arc::from(text))))
+        .layer(Extension(DocumentText(Bytes::copy_from_slice(text.as_bytes()))))
         .merge(public)
         .fallback(public::verify_file)
         .with_state(state)
