@@ -25,6 +25,10 @@ while [ $# -gt 0 ]; do
 done
 case $keep in '' | *[!0-9]* | 0) echo "-k wants a number of at least 1" >&2 && exit 2 ;; esac
 
+# Callbacks go first: a backup takes the processors and the disk that they leave.
+renice -n 19 -p $$ >/dev/null 2>&1 || true
+ionice -c 3 -p $$ 2>/dev/null || true
+
 umask 077
 mkdir -p "$directory"
 work=$(mktemp -d "$directory/.unfinished-XXXXXX")
