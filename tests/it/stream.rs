@@ -379,6 +379,21 @@ async fn a_stream_asks_for_a_reader_and_keeps_to_its_bounds() {
     assert!(watch.ms() < 8_000, "{} ms", watch.ms());
 }
 
+/// On a file a reader asks twice where to begin: what comes between is not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_committed_while_a_reader_begins_is_read() {
+    let database = Database::new(Engine::Sqlite).await;
+    let store = database.open().await;
+    for number in 1..=300 {
+        let age_ms = -1_000 * i64::try_from(number).expect("small");
+        let since = TailStart::Since(database.clock.steady_ms() - age_ms);
+        let (tail, id) =
+            tokio::join!(store.tail(since), commit(&store, event(&database.clock, age_ms, number)));
+        assert_eq!(read(&mut tail.expect("a reader")).await, [id], "{number}");
+    }
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_does_not_read_holds_up_nobody() {
     let gateway = Gateway::start("stream-slow", setup(", stream: { buffer_events: 1 }"));
