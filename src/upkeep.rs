@@ -12,10 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::RetentionConfig;
+use crate::sabotage::{self, Protection};
 use crate::store::{Purge, Store, StoreError};
 
 /// How long after one round the next begins.
 const ROUND: Duration = Duration::from_mins(10);
+
+/// A start that finds everything older than this may have found a wrong clock.
+const GAP_MS: i64 = 7 * DAY_MS;
+
+/// How long a clock that may be wrong is given to be set right. What is stored in the meantime proves it too.
+const DOUBT: Duration = Duration::from_hours(24);
 
 /// The pause between two slices: others write meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,7 +50,19 @@ impl Upkeep {
     }
 
     /// Deletes round after round until `stop`. What fails is tried again in the next round.
+    ///
+    /// A machine may start with a clock that is years ahead. Then nothing is deleted for a day, in which somebody sets
+    /// it: from then on ages are measured by the earlier clock.
     pub async fn run(self, stop: CancellationToken) {
+        if self.is_clock_doubtful().await {
+            tracing::warn!(
+                "the newest event is over a week old: either none came, or the clock is ahead; nothing is deleted for a day"
+            );
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(DOUBT) => {}
+            }
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -56,6 +75,15 @@ impl Upkeep {
                 () = sleep(ROUND) => {}
             }
         }
+    }
+
+    /// Whether the newest event is so old that the clock may be wrong. A database that does not answer says nothing.
+    async fn is_clock_doubtful(&self) -> bool {
+        if sabotage::off(Protection::ClockJumps) {
+            return false;
+        }
+        let newest_ms = self.store.newest_event_ms().await.unwrap_or_default();
+        newest_ms.is_some_and(|newest_ms| self.clock.age_ms().saturating_sub(newest_ms) > GAP_MS)
     }
 
     async fn round(&self) -> Result<(), StoreError> {

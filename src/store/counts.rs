@@ -1,9 +1,10 @@
 //! How much there is, cheaply: no call here reads a whole table.
 
 use super::read::{AnyQuery, Columns};
-use super::{Store, StoreError};
+use super::{Store, StoreError, ids};
 use crate::domain::delivery::DeliveryState;
 use crate::domain::status::Status;
+use crate::ids::EventId;
 
 /// Counting stops here: an operator does not need to know more exactly.
 pub const COUNT_MAX: i64 = 10_000;
@@ -37,6 +38,13 @@ impl Store {
         );
         counts.deliveries_due = self.count(query.bind(DeliveryState::Queued.as_str())).await?;
         Ok(counts)
+    }
+
+    /// When the newest event came, ms (wall); `None`: there is none.
+    pub async fn newest_event_ms(&self) -> Result<Option<i64>, StoreError> {
+        let row = self.inner.reader.row(sqlx::query("SELECT MAX(id) AS id FROM events")).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Columns::of(&row).parse_optional("id", EventId::parse)?.map(|id| ids::ms_of(&id)))
     }
 
     async fn count(&self, query: AnyQuery<'_>) -> Result<i64, StoreError> {

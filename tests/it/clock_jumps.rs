@@ -266,14 +266,18 @@ on_both! {
         for word in ["took over", "were lost to another"] {
             assert!(!gateway.log().contains(word), "{word}");
         }
-        // Rows do not grow old because somebody set the clock, where the database knows better.
-        if database.engine == Engine::MySql {
-            gateway.kill();
-            time.set("+157680000");
-            gateway.restart();
-            assert_eq!(post(gateway.address(), 1_000_000).await, 200);
-            tokio::time::sleep(Duration::from_secs(1)).await;
+        // Rows do not grow old because the machine started with a wrong clock: the database knows better, or else the
+        // rows themselves make it doubtful, until somebody sets it.
+        gateway.kill();
+        time.set("+157680000");
+        gateway.restart();
+        if database.engine == Engine::Sqlite {
+            assert_eq!(post(gateway.address(), 1_000_000).await, 403, "nothing here knows the time");
+            patiently(async || gateway.log().contains("nothing is deleted for a day")).await;
+            time.set("+0");
         }
+        assert_eq!(post(gateway.address(), 1_000_000).await, 200);
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let (stored, doubled) = ledger::message_ids(database).await;
         assert_eq!((acked.difference(&stored).count(), doubled), (0, 0));
         eprintln!("{}: {} callbacks over {} jumps", database.engine.as_str(), acked.len(), JUMPS_S.len());
