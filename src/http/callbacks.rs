@@ -4,7 +4,7 @@
 //! hangs up, or the deadline, drops the wait and not the commit. What was wrong with a refused one goes to the log
 //! and to its rejection record, never into the answer.
 //!
-//! The future of [`receive`] is allocated for every callback and held while its body drips in, so what few callbacks
+//! The future of `receive` is allocated for every callback and held while its body drips in, so what few callbacks
 //! need (a reply, an old address) is in boxes of its own: without them it had 15 KiB.
 
 use std::sync::Arc;
