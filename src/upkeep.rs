@@ -21,7 +21,7 @@ const ROUND: Duration = Duration::from_mins(10);
 /// A start that finds everything older than this may have found a wrong clock.
 const GAP_MS: i64 = 7 * DAY_MS;
 
-/// How long a clock that may be wrong is given to be set right. What is stored in the meantime proves it too.
+/// How long a clock that may be wrong is given to be set right.
 const DOUBT: Duration = Duration::from_hours(24);
 
 /// The pause between two slices: others write meanwhile.
