@@ -24,19 +24,19 @@ impl Store {
     /// How much there is.
     pub async fn counts(&self) -> Result<StoreCounts, StoreError> {
         let mut counts = StoreCounts {
-            events_estimate: self.count(sqlx::query(self.engine().events_estimate())).await?,
+            events_estimate: self.number(sqlx::query(self.engine().events_estimate())).await?,
             ..StoreCounts::default()
         };
         for status in [Status::Pending, Status::Uncertain] {
             let query = sqlx::query(
                 "SELECT COUNT(*) FROM (SELECT id FROM messages WHERE status = ? LIMIT 10000) AS some_of_them",
             );
-            counts.messages_by_status.push((status, self.count(query.bind(status.as_str())).await?));
+            counts.messages_by_status.push((status, self.number(query.bind(status.as_str())).await?));
         }
         let query = sqlx::query(
             "SELECT COUNT(*) FROM (SELECT id FROM deliveries WHERE state = ? LIMIT 10000) AS some_of_them",
         );
-        counts.deliveries_due = self.count(query.bind(DeliveryState::Queued.as_str())).await?;
+        counts.deliveries_due = self.number(query.bind(DeliveryState::Queued.as_str())).await?;
         Ok(counts)
     }
 
@@ -47,7 +47,8 @@ impl Store {
         Ok(Columns::of(&row).parse_optional("id", EventId::parse)?.map(|id| ids::ms_of(&id)))
     }
 
-    async fn count(&self, query: AnyQuery<'_>) -> Result<i64, StoreError> {
+    /// The one number that `query` asks for; 0 if there is none.
+    pub(super) async fn number(&self, query: AnyQuery<'_>) -> Result<i64, StoreError> {
         match self.inner.reader.row(query).await? {
             Some(row) => Ok(Columns::of(&row).take::<Option<i64>>()?.unwrap_or(0)),
             None => Ok(0),

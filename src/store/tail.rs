@@ -98,36 +98,28 @@ impl Store {
     }
 
     async fn seq_of(&self, start: TailStart) -> Result<i64, StoreError> {
-        // Asked for first: what is committed between the questions is new.
-        let last = self.last_seq().await?;
-        let first = match start {
-            TailStart::Now => return Ok(last),
-            TailStart::Since(ms) => self.first_id_since(ms).await?,
+        let ms = match start {
+            TailStart::Now => return self.last_seq().await,
+            TailStart::Since(ms) => ms,
             TailStart::After(cursor) => {
                 let seq = cursor.strip_prefix('s').and_then(|text| text.parse().ok());
                 return seq.filter(|seq| *seq >= 0).ok_or(StoreError::Cursor);
             }
         };
-        let Some(first) = first else { return Ok(last) };
+        // Asked for first: what is committed between the questions is new.
+        let last = self.last_seq().await?;
+        let Some(first) = self.first_id_since(ms).await? else { return Ok(last) };
         // Commits of one moment may stand in another order than their ids. If they are deleted just now, all that is
         // left is newer.
         let last_ms = ids::ms_of(&first).saturating_add(DISORDER_MS);
-        let query =
-            sqlx::query("SELECT COALESCE(MIN(seq) - 1, 0) AS seq FROM events WHERE id >= ? AND id < ?")
-                .bind(first.to_string())
-                .bind(ids::first_at(EventId::PREFIX, last_ms));
-        match self.inner.reader.row(query).await? {
-            Some(row) => Columns::of(&row).take(),
-            None => Ok(0),
-        }
+        let query = sqlx::query("SELECT MIN(seq) - 1 FROM events WHERE id >= ? AND id < ?")
+            .bind(first.to_string())
+            .bind(ids::first_at(EventId::PREFIX, last_ms));
+        self.number(query).await
     }
 
     async fn last_seq(&self) -> Result<i64, StoreError> {
-        let query = sqlx::query("SELECT COALESCE(MAX(seq), 0) AS seq FROM events");
-        match self.inner.reader.row(query).await? {
-            Some(row) => Columns::of(&row).take(),
-            None => Ok(0),
-        }
+        self.number(sqlx::query("SELECT MAX(seq) FROM events")).await
     }
 
     async fn first_id_since(&self, ms: i64) -> Result<Option<EventId>, StoreError> {
