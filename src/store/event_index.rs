@@ -1,9 +1,10 @@
-//! SQLite's indexes over events, filled behind the writes in sorted batches.
+//! SQLite's indexes over events, filled behind the writes in sorted slices.
 //!
 //! An index on a value without order costs SQLite one page in the log for each row, several times what the row
-//! itself costs. So the index tables are filled a few thousand rows at a time, sorted, so that neighbours share
-//! pages. Until then the keys of the rows are known from memory (`key_memory.rs`), and lists wait for the index.
-//! After a restart, and after any failure of the writer, everything is read back from the file.
+//! itself costs. So the index tables are filled some thousand rows at a time, sorted, so that neighbours share
+//! pages: when it is quiet, when somebody wants a list, and under load only when too many rows wait. A burst of
+//! callbacks is then not held up. Until then the keys of the rows are known from memory (`key_memory.rs`), and lists
+//! wait for the index. After a restart, and after any failure of the writer, everything is read back from the file.
 //!
 //! On MySQL, where others write too, the indexes are plain ones; only the memory is used, as a hint.
 
@@ -18,30 +19,26 @@ use super::{Engine, StoreError};
 use crate::domain::event::DedupKey;
 use crate::ids::EventId;
 
-/// Rows waiting to be indexed before it is done under load.
-const BATCH: usize = 8_192;
+/// Rows that may wait to be indexed; with more it is done under load.
+const UNINDEXED_MAX: u64 = 131_072;
 
-/// Keys that are remembered: about 100 bytes each.
+/// Rows that are indexed at once, which holds up the callbacks behind it for some milliseconds.
+const SLICE: i64 = 2_048;
+
+/// Keys that are remembered beside those that wait: about 100 bytes each.
 const KEYS_MAX: usize = 32_768;
 
 /// What the writer knows about keys, and how far the index tables are behind.
 #[derive(Debug)]
 pub(super) struct EventIndex {
     engine: Engine,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    keys: KeyMemory,
-    /// Rows written since the index tables were up to date.
-    behind: usize,
+    keys: Mutex<KeyMemory>,
 }
 
 impl EventIndex {
     /// Knows nothing yet. On SQLite nothing may be written before [`EventIndex::load`].
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, state: Mutex::default() }
+        Self { engine, keys: Mutex::default() }
     }
 
     /// Which database this is about.
@@ -51,70 +48,73 @@ impl EventIndex {
 
     /// What is known about `key`.
     pub(super) fn lookup(&self, key: DedupKey) -> Known {
-        match (self.state().keys.lookup(key), self.engine) {
+        match (self.keys().lookup(key), self.engine) {
             // Another replica may have it.
             (Known::Free, Engine::MySql) => Known::Unknown,
             (known, _) => known,
         }
     }
 
-    /// Remembers keys whose rows are on disk now.
+    /// Remembers keys whose rows are on disk now, in the order of the rows.
     pub(super) fn remember<'k>(&self, written: impl Iterator<Item = (DedupKey, &'k EventId)>) {
-        let mut state = self.state();
+        let mut keys = self.keys();
         for (key, id) in written {
-            state.keys.insert(key, id.clone());
-            state.behind += 1;
+            keys.insert(key, id.clone());
         }
         if self.engine == Engine::MySql {
-            state.indexed(usize::MAX);
+            keys.add_indexed(u64::MAX);
+            keys.forget_indexed(KEYS_MAX);
         }
     }
 
     /// Forgets every key that the index holds: some of their events may have been deleted just now.
     pub(super) fn forget(&self) {
-        let mut state = self.state();
-        if state.behind == 0 {
-            state.keys.forget_below(0);
-        }
+        self.keys().forget_indexed(0);
     }
 
-    /// Whether rows wait to be indexed.
-    pub(super) fn is_behind(&self) -> bool {
-        self.state().behind > 0
+    /// Rows written by this process so far.
+    pub(super) fn written(&self) -> u64 {
+        self.keys().written()
+    }
+
+    /// Whether some of the first `written` rows wait to be indexed.
+    pub(super) fn is_behind(&self, written: u64) -> bool {
+        self.keys().indexed() < written
+    }
+
+    /// Whether any row waits to be indexed.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.unindexed() > 0
     }
 
     /// Whether so many wait that they should be indexed under load too.
     pub(super) fn is_due(&self) -> bool {
-        self.state().behind >= BATCH
+        self.unindexed() >= UNINDEXED_MAX
+    }
+
+    fn unindexed(&self) -> u64 {
+        let keys = self.keys();
+        keys.written() - keys.indexed()
     }
 
     /// Starts from what the file says: indexes what a crash left behind, then asks where the keys end.
     pub(super) async fn load(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
         conn.execute(Engine::Sqlite.begin()).await?;
-        index_rows(conn).await?;
+        while !index_slice(conn).await?.all {}
         let row = conn.fetch_one("SELECT MAX(dedup_key) FROM event_key_index").await?;
         let highest = Columns::of(&row).parse_optional("dedup_key", DedupKey::parse)?;
         conn.execute("COMMIT").await?;
-        *self.state() = State { keys: KeyMemory::below(highest), behind: 0 };
+        let mut keys = self.keys();
+        *keys = KeyMemory::below(highest, keys.written());
         Ok(())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys(&self) -> MutexGuard<'_, KeyMemory> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The index holds `rows` more rows; what memory has too much of is forgotten once it holds all.
-    fn indexed(&mut self, rows: usize) {
-        self.behind = self.behind.saturating_sub(rows);
-        if self.behind == 0 {
-            self.keys.forget_below(KEYS_MAX);
-        }
-    }
-}
-
-/// Brings SQLite's index tables up to date with the events.
+/// Brings SQLite's index tables on by one slice.
 pub(super) struct IndexEvents {
     index: Arc<EventIndex>,
 }
@@ -125,20 +125,25 @@ impl IndexEvents {
     }
 }
 
-impl Write for IndexEvents {
-    /// Rows written when the statements ran: the writer is alone, so none has come since.
-    type Output = usize;
+/// What one slice brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Indexed {
+    rows: u64,
+    /// Whether the index has every row now. The writer is alone: none has come since.
+    all: bool,
+}
 
-    async fn run(&self, conn: &mut AnyConnection) -> Result<usize, StoreError> {
-        let behind = self.index.state().behind;
-        if behind > 0 {
-            index_rows(conn).await?;
-        }
-        Ok(behind)
+impl Write for IndexEvents {
+    type Output = Indexed;
+
+    async fn run(&self, conn: &mut AnyConnection) -> Result<Indexed, StoreError> {
+        index_slice(conn).await
     }
 
-    fn committed(&self, indexed: &usize) {
-        self.index.state().indexed(*indexed);
+    fn committed(&self, indexed: &Indexed) {
+        let mut keys = self.index.keys();
+        keys.add_indexed(if indexed.all { u64::MAX } else { indexed.rows });
+        keys.forget_indexed(KEYS_MAX);
     }
 }
 
@@ -150,23 +155,37 @@ pub(super) fn segments_below(seq: i64) -> impl Iterator<Item = i64> {
     (0..=seq >> SEGMENT_BITS).rev()
 }
 
-/// Copies the keys, kinds and users of every event behind `events_indexed`, each table in its own order.
+/// Copies the keys, kinds and users of the oldest events behind `events_indexed`, each table in its own order.
 ///
 /// `OR IGNORE` is for a file that was edited by hand: one key standing twice must not stop the index for good.
-async fn index_rows(conn: &mut AnyConnection) -> Result<(), StoreError> {
+async fn index_slice(conn: &mut AnyConnection) -> Result<Indexed, StoreError> {
+    let (indexed, newest) = indexed_and_newest(conn).await?;
+    let up_to = newest.min(indexed.saturating_add(SLICE));
+    let mut rows = 0;
     for statement in [
         "INSERT OR IGNORE INTO event_key_index (dedup_key, seq) SELECT dedup_key, seq FROM events \
-         WHERE seq > COALESCE((SELECT value FROM facts WHERE name = 'events_indexed'), 0) ORDER BY dedup_key",
-        "INSERT INTO event_kind_index (source, kind, seq) SELECT source, kind, seq FROM events \
-         WHERE seq > COALESCE((SELECT value FROM facts WHERE name = 'events_indexed'), 0) \
-         ORDER BY source, kind, seq",
+         WHERE seq > ? AND seq <= ? ORDER BY dedup_key",
         "INSERT INTO event_user_index (segment, user_id, seq) SELECT seq >> 15, user_id, seq FROM events \
-         WHERE seq > COALESCE((SELECT value FROM facts WHERE name = 'events_indexed'), 0) \
-         AND user_id IS NOT NULL ORDER BY seq >> 15, user_id, seq",
-        "DELETE FROM facts WHERE name = 'events_indexed'",
-        "INSERT INTO facts (name, value) SELECT 'events_indexed', COALESCE(MAX(seq), 0) FROM events",
+         WHERE seq > ? AND seq <= ? AND user_id IS NOT NULL ORDER BY seq >> 15, user_id, seq",
+        "INSERT INTO event_kind_index (source, kind, seq) SELECT source, kind, seq FROM events \
+         WHERE seq > ? AND seq <= ? ORDER BY source, kind, seq",
     ] {
-        conn.execute(sqlx::query(statement)).await?;
+        rows = conn.execute(sqlx::query(statement).bind(indexed).bind(up_to)).await?.rows_affected();
     }
-    Ok(())
+    conn.execute("DELETE FROM facts WHERE name = 'events_indexed'").await?;
+    let fact = sqlx::query("INSERT INTO facts (name, value) VALUES ('events_indexed', ?)").bind(up_to);
+    conn.execute(fact).await?;
+    Ok(Indexed { rows, all: up_to == newest })
+}
+
+/// The last `seq` that the index tables hold, and that of the newest event.
+async fn indexed_and_newest(conn: &mut AnyConnection) -> Result<(i64, i64), StoreError> {
+    let row = conn
+        .fetch_one(
+            "SELECT COALESCE((SELECT value FROM facts WHERE name = 'events_indexed'), 0), \
+             COALESCE((SELECT MAX(seq) FROM events), 0)",
+        )
+        .await?;
+    let mut columns = Columns::of(&row);
+    Ok((columns.take()?, columns.take()?))
 }

@@ -2,7 +2,7 @@
 //!
 //! The newest keys are held in memory, newest by the time inside them. On SQLite this process is the only writer,
 //! so above a bound the memory is complete: a key above it that is not here is free. Every stored key is here, or
-//! below the bound and in the index of the file. On MySQL others write too: a key in memory is taken for certain,
+//! below the bound and in the index of the file; what is not in the index yet is never forgotten. On MySQL others write too: a key in memory is taken for certain,
 //! any other has to be asked for, or tried.
 
 use std::collections::BTreeMap;
@@ -24,44 +24,72 @@ pub(super) enum Known {
 /// Keys of events that are on disk.
 #[derive(Debug, Default)]
 pub(super) struct KeyMemory {
-    keys: BTreeMap<DedupKey, EventId>,
+    keys: BTreeMap<DedupKey, Held>,
     /// Every stored key above this one is in `keys`; `None`: every stored key is.
     complete_above: Option<DedupKey>,
+    /// Keys that were ever written, and how many of these, from the first on, the database's index has.
+    written: u64,
+    indexed: u64,
+}
+
+/// Whose a key is, and as which of all that were written it was.
+#[derive(Debug)]
+struct Held {
+    id: EventId,
+    number: u64,
 }
 
 impl KeyMemory {
-    /// Remembers nothing; every stored key is at or below `highest`.
-    pub(super) fn below(highest: Option<DedupKey>) -> Self {
-        Self { keys: BTreeMap::new(), complete_above: highest }
+    /// Holds nothing; every stored key is at or below `highest` and indexed. `written` goes on counting.
+    pub(super) fn below(highest: Option<DedupKey>, written: u64) -> Self {
+        Self { keys: BTreeMap::new(), complete_above: highest, written, indexed: written }
     }
 
     /// What is known about `key`.
     pub(super) fn lookup(&self, key: DedupKey) -> Known {
         match self.keys.get(&key) {
-            Some(id) => Known::Taken(id.clone()),
+            Some(held) => Known::Taken(held.id.clone()),
             None if self.complete_above.is_none_or(|bound| key > bound) => Known::Free,
             None => Known::Unknown,
         }
     }
 
-    /// Remembers a key whose row is on disk now.
+    /// Remembers a key whose row is on disk now. Rows are indexed in the order of these calls.
     pub(super) fn insert(&mut self, key: DedupKey, id: EventId) {
-        self.keys.insert(key, id);
+        self.written += 1;
+        self.keys.insert(key, Held { id, number: self.written });
     }
 
-    /// Keeps the `keep` highest keys. Only right when the database's index holds those that are forgotten.
-    pub(super) fn forget_below(&mut self, keep: usize) {
-        while self.keys.len() > keep {
-            if let Some((key, _id)) = self.keys.pop_first() {
-                self.complete_above = self.complete_above.max(Some(key));
-            }
+    /// Keys that were ever written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Keys of these that the index has.
+    pub(super) fn indexed(&self) -> u64 {
+        self.indexed
+    }
+
+    /// The index has `rows` more.
+    pub(super) fn add_indexed(&mut self, rows: u64) {
+        self.indexed = self.indexed.saturating_add(rows).min(self.written);
+    }
+
+    /// Forgets the lowest of the keys that the index has, so that `keep` of these stay.
+    pub(super) fn forget_indexed(&mut self, keep: usize) {
+        let unindexed = usize::try_from(self.written - self.indexed).unwrap_or(usize::MAX);
+        let surplus = self.keys.len().saturating_sub(keep.saturating_add(unindexed));
+        let lowest = self.keys.iter().filter(|(_, held)| held.number <= self.indexed).take(surplus);
+        for key in lowest.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.keys.remove(&key);
+            self.complete_above = self.complete_above.max(Some(key));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, VecDeque};
 
     use proptest::prelude::*;
 
@@ -83,19 +111,22 @@ mod tests {
             steps in prop::collection::vec((0..40_u8, 0..10_u8), 1..300)
         ) {
             let mut stored: BTreeMap<DedupKey, EventId> = BTreeMap::new();
+            let mut written: VecDeque<(DedupKey, EventId)> = VecDeque::new();
             let mut indexed: BTreeMap<DedupKey, EventId> = BTreeMap::new();
             let mut memory = KeyMemory::default();
             for (step, (number, act)) in (0..).zip(steps) {
                 match act {
-                    // The index catches up, then memory is cut.
+                    // The index catches up by some rows, then memory is cut.
                     0 => {
-                        indexed = stored.clone();
-                        memory.forget_below(5);
+                        let rows = written.len().min(usize::from(number / 4));
+                        indexed.extend(written.drain(..rows));
+                        memory.add_indexed(rows as u64);
+                        memory.forget_indexed(5);
                     }
                     // A restart: the index catches up, memory starts from the highest key.
                     1 => {
-                        indexed = stored.clone();
-                        memory = KeyMemory::below(indexed.keys().next_back().copied());
+                        indexed.extend(written.drain(..));
+                        memory = KeyMemory::below(indexed.keys().next_back().copied(), memory.written());
                     }
                     _ => {
                         let key = key(number);
@@ -107,6 +138,7 @@ mod tests {
                         prop_assert_eq!(found.as_ref(), stored.get(&key));
                         if found.is_none() {
                             stored.insert(key, id(step));
+                            written.push_back((key, id(step)));
                             memory.insert(key, id(step));
                         }
                     }

@@ -258,8 +258,10 @@ impl Store {
 
     /// Lists see every event committed before this call.
     async fn bring_index_up_to_date(&self) -> Result<(), StoreError> {
-        if self.inner.index.is_behind() {
-            self.write(IndexEvents::new(Arc::clone(&self.inner.index))).await?;
+        let index = &self.inner.index;
+        let written = index.written();
+        while index.is_behind(written) {
+            self.write(IndexEvents::new(Arc::clone(index))).await?;
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl WriterTask {
                 self.index_slice().await;
             }
         }
-        while self.index.is_behind() && self.index_slice().await {}
+        while self.index.has_waiting() && self.index_slice().await {}
         drop(self.turns);
         if let Err(crashed) = self.checkpoints.await {
             tracing::error!(%crashed, "checkpoints did not end in order");
@@ -109,7 +109,7 @@ impl WriterTask {
                 turn.push(job);
                 turn.extend(self.events.try_recv().ok());
             }
-            () = tokio::time::sleep(QUIET), if self.index.is_behind() => {
+            () = tokio::time::sleep(QUIET), if self.index.has_waiting() => {
                 self.index_slice().await;
             }
             else => return None,

@@ -9,7 +9,9 @@ use wecom_gateway::domain::event::{DedupKey, Event, EventKind, Format, Meaning};
 use wecom_gateway::domain::evidence::{Evidence, Fact};
 use wecom_gateway::domain::status::Status;
 use wecom_gateway::intake::{Intake, IntakeError, IntakeLimits};
-use wecom_gateway::store::{DeliveryResult, Engine, EventFilter, NewEvent, Purge, Recorded, StoreError};
+use wecom_gateway::store::{
+    DeliveryResult, Engine, EventFilter, NewEvent, Purge, Recorded, Store, StoreError,
+};
 
 use crate::database::{Database, NOW_MS, on_both};
 
@@ -283,6 +285,41 @@ on_both! {
             let page = EventFilter { cursor: some(cursor), ..any() };
             assert!(matches!(store.events(&page).await, Err(StoreError::Cursor)), "{cursor:?}");
         }
+    }
+
+    async fn lists_and_repeats_know_every_event_however_many_wait_for_their_index(database: &Database) {
+        let store = database.open().await;
+        // More than two slices of SQLite's index, and no pause in which it could catch up.
+        for group in 0..5 {
+            let events: Vec<_> = (0..1_000).map(|at| event(database, group * 1_000 + at)).collect();
+            store.commit_events(&events).await.unwrap();
+        }
+        let repeats = async |store: &Store| {
+            let again = [0, 2_047, 2_048, 4_999, 5_000].map(|number| event(database, number));
+            let answers = store.commit_events(&again).await.unwrap();
+            answers.iter().filter(|answer| matches!(answer, Recorded::Repeat { .. })).count()
+        };
+        assert_eq!(repeats(&store).await, 4);
+        let mut page = EventFilter { user_id: Some("user3".to_owned()), limit: 500, ..EventFilter::default() };
+        let mut listed = 0;
+        loop {
+            let answer = store.events(&page).await.unwrap();
+            listed += answer.items.len();
+            page.cursor = answer.next_cursor;
+            if page.cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, (0..=5_000).filter(|number| number % 7 == 3).count());
+        for view in [
+            "SELECT COUNT(*) FROM event_keys",
+            "SELECT COUNT(*) FROM event_kinds",
+            "SELECT COUNT(*) FROM event_users",
+        ] {
+            assert_eq!(database.number(view).await, 5_001, "{view}");
+        }
+        store.close().await;
+        assert_eq!(repeats(&database.open().await).await, 5, "the index knows them too");
     }
 
     async fn old_events_are_deleted_but_never_before_eight_days(database: &Database) {
