@@ -16,7 +16,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Fails only if somebody installed one before, and then TLS works too.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        runtime.worker_threads(worker_threads());
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the system gives no threads: {error}"), 1),
     };
@@ -32,6 +36,12 @@ fn main() -> ExitCode {
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string(), error.exit_code()),
     }
+}
+
+/// One processor is left to the database: SQLite's writer has a thread of its own. On two processors one worker makes a
+/// callback a sixth cheaper than two, which wake each other for every group (benches/).
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().saturating_sub(1).max(1))
 }
 
 /// Says why, each line with the program's name before it.
