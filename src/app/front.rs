@@ -96,7 +96,8 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         limits: limits.clone(),
         clock: (*clock).clone(),
     };
-    let gate = Arc::new(Gate::new(
+    let callbacks = state.callbacks.clone();
+    let gate = Gate::new(
         http::router(state),
         GateSettings { limits, peers },
         health,
@@ -104,7 +105,8 @@ pub(super) fn build(behind: &Behind<'_>, entropy: &Entropy) -> (Arc<Gate>, Watch
         rejections.clone(),
         (*clock).clone(),
         entropy,
-    ));
+    );
+    let gate = Arc::new(gate.with_callbacks(callbacks));
     let watch = Watch {
         store: (*store).clone(),
         intake: (*intake).clone(),

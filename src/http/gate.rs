@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::ops::DerefMut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tower::Service;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::http::callbacks::{self, CallbackState};
 use crate::http::health::Health;
 use crate::http::limits::HttpLimits;
 use crate::http::metrics::Metrics;
@@ -70,6 +72,7 @@ impl Serves {
 #[derive(Debug)]
 pub struct Gate {
     router: Router,
+    callbacks: Option<Arc<CallbackState>>,
     settings: GateSettings,
     serves: Serves,
     callback_rate: Arc<AddressRate>,
@@ -97,6 +100,7 @@ impl Gate {
             |per_s, burst| Arc::new(AddressRate::new(per_s, Duration::from_secs(1), burst, clock.clone()));
         Self {
             router,
+            callbacks: None,
             serves: Serves::All,
             callback_rate: rate(limits.rate_per_address_per_s, limits.rate_burst),
             api_rate: rate(limits.api_rate_per_address_per_s, limits.api_rate_burst),
@@ -109,11 +113,18 @@ impl Gate {
         }
     }
 
+    /// Hands callbacks straight to `callbacks`, if there are any, where the router would come to the same end.
+    #[must_use]
+    pub fn with_callbacks(self, callbacks: Option<CallbackState>) -> Self {
+        Self { callbacks: callbacks.map(Arc::new), ..self }
+    }
+
     /// A gate for another listener, with the same budgets.
     #[must_use]
     pub fn serving(&self, serves: Serves) -> Self {
         Self {
             router: self.router.clone(),
+            callbacks: self.callbacks.clone(),
             settings: self.settings.clone(),
             serves,
             callback_rate: self.callback_rate.clone(),
@@ -171,7 +182,7 @@ impl Gate {
     /// Answers one request. Never fails: hyper would close the connection without a word.
     pub(crate) async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         peer: SocketAddr,
         progress: &Arc<Progress>,
     ) -> Result<Response<Body>, std::convert::Infallible> {
@@ -193,8 +204,7 @@ impl Gate {
         let answered = if let Err(problem) = self.admit(&request, class, &origin) {
             problem.into_response()
         } else {
-            request.extensions_mut().insert(origin);
-            self.in_time(class, pin!(self.route(request, progress))).await
+            self.in_time(class, pin!(self.route(request, origin, progress))).await
         };
 
         let mut response = written_out(answered, class, request_id);
@@ -280,33 +290,52 @@ impl Gate {
             .unwrap_or_else(|_| Problem::busy("the work took too long").into_response())
     }
 
-    /// Lets the router answer; a panic becomes a 500 and harms nobody else.
-    async fn route(&self, request: Request<Incoming>, progress: &Arc<Progress>) -> Response<Body> {
+    /// Lets the router answer, or the callbacks.
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        origin: Origin,
+        progress: &Arc<Progress>,
+    ) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
         let body = if incoming.is_end_stream() {
             Body::empty()
         } else {
             Body::new(WatchedBody { incoming, progress: progress.clone() })
         };
-        let mut router = self.router.clone();
-        let mut answer = pin!(async move { router.call(Request::from_parts(parts, body)).await });
-        let outcome = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
-            match polled {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(answer)) => Poll::Ready(Some(answer)),
-                Err(_panic) => Poll::Ready(None),
+        let mut request = Request::from_parts(parts, body);
+        match &self.callbacks {
+            // In a box, as the router's: a connection that waits should not hold the memory of a callback.
+            Some(callbacks) if callbacks::is_straight(&request) => {
+                self.survive(Box::pin(callbacks.take(origin, request))).await
             }
-        })
-        .await;
-        match outcome {
-            Some(Ok(response)) => response,
-            Some(Err(never)) => match never {},
-            None => {
-                self.metrics.panics.increment(1);
-                Problem::internal("a handler panicked").into_response()
+            _ => {
+                request.extensions_mut().insert(origin);
+                let mut router = self.router.clone();
+                self.survive(pin!(async move {
+                    let Ok(response) = router.call(request).await;
+                    response
+                }))
+                .await
             }
         }
+    }
+
+    /// A panic becomes a 500 and harms nobody else.
+    async fn survive(
+        &self,
+        mut answer: Pin<impl DerefMut<Target: Future<Output = Response<Body>>>>,
+    ) -> Response<Body> {
+        let outcome = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(response)) => Poll::Ready(Some(response)),
+            Err(_panic) => Poll::Ready(None),
+        })
+        .await;
+        outcome.unwrap_or_else(|| {
+            self.metrics.panics.increment(1);
+            Problem::internal("a handler panicked").into_response()
+        })
     }
 }
 

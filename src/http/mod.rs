@@ -1,9 +1,11 @@
 //! HTTP: the accept loop, the gate every request passes, the routes.
 //!
 //! A connection is accepted and timed in `server.rs` and `connection.rs`; `gate.rs` decides whether a request may go
-//! on, and writes out what went wrong with it; `callbacks.rs` is what the platform calls, `api/` what people and
+//! on, and writes out what went wrong with it; `callbacks.rs` is what the platform calls and
+//! `accepted.rs` what it is answered, `api/` what people and
 //! programs call with a key (`auth/`), `public.rs` what anybody may. Nothing in here knows SQL or the cipher.
 
+mod accepted;
 pub mod api;
 pub mod audit;
 pub mod auth;

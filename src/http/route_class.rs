@@ -40,9 +40,34 @@ impl RouteClass {
     }
 }
 
+/// Kind and handler of an address that a callback may be posted to, if nothing in it has to be decoded.
+pub(crate) fn callback_address(path: &str) -> Option<(&str, &str)> {
+    let (kind, handler) = path.strip_prefix("/api/v1/webhooks/")?.split_once('/')?;
+    let is_plain = |part: &str| !part.is_empty() && !part.contains(['/', '%']);
+    (is_plain(kind) && is_plain(handler)).then_some((kind, handler))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_two_parts_in_which_nothing_is_to_be_decoded() {
+        assert_eq!(callback_address("/api/v1/webhooks/wechat/api"), Some(("wechat", "api")));
+        for path in [
+            "/api/v1/webhooks/wechat/",
+            "/api/v1/webhooks/wechat",
+            "/api/v1/webhooks//api",
+            "/api/v1/webhooks/wechat/api/",
+            "/api/v1/webhooks/wechat/api/verify",
+            "/api/v1/webhooks/wechat/a%70i",
+            "/api/v1/webhooks/we%63hat/api",
+            "/api/v2/webhooks/wechat/api",
+            "/",
+        ] {
+            assert_eq!(callback_address(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn only_what_is_named_is_open() {

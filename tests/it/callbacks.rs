@@ -124,6 +124,28 @@ async fn robot_posts_are_kept_and_forged_ones_refused() {
     assert_eq!(events["data"].as_array().map(Vec::len), Some(1));
 }
 
+/// Most callbacks pass the router by; where something in the address has to be decoded they do not.
+#[tokio::test]
+async fn a_callback_ends_alike_with_the_router_and_without() {
+    let gateway = Gateway::start("both-ways", Setup::default());
+    let mut wire = Wire::connect(gateway.address()).await.expect("connects");
+    let (query, body) = Platform::app().seal(&text_message("zhangsan", 1, "twice"));
+    let forged = query.replacen("msg_signature=", "msg_signature=0", 1);
+    for (straight, routed) in [("wechat/api", "wechat/a%70i"), ("wechat/nobody", "we%63hat/nobody")] {
+        for query in [&query, &forged] {
+            let mut answers = Vec::new();
+            for way in [straight, routed] {
+                let target = format!("/api/v1/webhooks/{way}?{query}");
+                let answer = wire.post_again(&target, body.as_bytes()).await.expect("an answer");
+                answers.push((answer.status, without_ids(&answer.head), answer.body));
+            }
+            assert_eq!(answers[0], answers[1], "{straight} and {routed}");
+        }
+    }
+    let events = json(&mut wire, "/api/v1/events").await;
+    assert_eq!(events["data"].as_array().map(Vec::len), Some(1), "the second is known as a repeat");
+}
+
 /// SEC-1, SEC-3, SEC-4: whatever is wrong, one text per status, and no header but the request id differs.
 #[tokio::test]
 async fn refusals_look_alike_from_outside_and_explain_themselves_inside() {

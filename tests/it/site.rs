@@ -149,7 +149,8 @@ impl Site {
         let state = HttpState { callbacks: callbacks(&setup, &state, &rejections, &ids), ..state };
         let (keys, audit, budget, intake) =
             (state.keys.clone(), state.audit.clone(), state.budget.clone(), state.intake.clone());
-        let gate = Arc::new(Gate::new(
+        let straight = state.callbacks.clone();
+        let gate = Gate::new(
             router(state),
             GateSettings { limits: setup.limits, peers: setup.peers },
             health.clone(),
@@ -157,7 +158,8 @@ impl Site {
             rejections.clone(),
             clock.clone(),
             &entropy,
-        ));
+        );
+        let gate = Arc::new(gate.with_callbacks(straight));
         let watch = Watch {
             store: store.clone(),
             intake,
