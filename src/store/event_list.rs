@@ -51,7 +51,7 @@ impl Store {
             None => self.end_of(filter.until_ms).await?,
         };
         let first_ms = filter.since_ms.map_or(i64::MIN, |since| since.saturating_sub(SLACK_MS));
-        self.bring_index_up_to_date().await?;
+        self.bring_lists_up_to_date().await?;
         let walk = self.walk(filter).await?;
         let mut items = Vec::new();
         let mut looked = 0;

@@ -51,6 +51,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("migrations/sqlite/0013_smart_robots.sql"),
         mysql: include_str!("migrations/mysql/0013_smart_robots.sql"),
     },
+    Migration {
+        sqlite: include_str!("migrations/sqlite/0014_event_lists.sql"),
+        mysql: include_str!("migrations/mysql/0014_event_lists.sql"),
+    },
 ];
 
 const CREATE_VERSIONS: &str =

@@ -93,7 +93,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use connect::Connector;
-use event_index::{EventIndex, IndexEvents};
+use event_index::{EventIndex, IndexEvents, Part};
 use mysql_writer::{MySqlWriter, Prepare};
 use read::Reader;
 use room::Room;
@@ -257,11 +257,15 @@ impl Store {
     }
 
     /// Lists see every event committed before this call.
-    async fn bring_index_up_to_date(&self) -> Result<(), StoreError> {
+    async fn bring_lists_up_to_date(&self) -> Result<(), StoreError> {
+        self.bring_up_to_date(Part::Lists).await
+    }
+
+    async fn bring_up_to_date(&self, part: Part) -> Result<(), StoreError> {
         let index = &self.inner.index;
         let written = index.written();
-        while index.is_behind(written) {
-            self.write(IndexEvents::new(Arc::clone(index))).await?;
+        while index.is_behind(part, written) {
+            self.write(IndexEvents::new(Arc::clone(index), part)).await?;
         }
         Ok(())
     }

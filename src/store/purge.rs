@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::{AnyConnection, AssertSqlSafe, Executor};
 
-use super::event_index::EventIndex;
+use super::event_index::{EventIndex, Part};
 use super::evidence::reference_hash;
 use super::read::Columns;
 use super::write::Write;
@@ -57,7 +57,9 @@ impl Store {
         match what {
             Purge::Events => {
                 let remembered_ms = self.inner.clock.age_ms().saturating_sub(EVENT_DAYS_MIN * 86_400_000);
-                self.bring_index_up_to_date().await?;
+                // What is deleted must not wait for an index any more.
+                self.bring_up_to_date(Part::Keys).await?;
+                self.bring_up_to_date(Part::Lists).await?;
                 let before_ms = before_ms.min(remembered_ms);
                 self.write(PurgeEvents { before_ms, index: Arc::clone(&self.inner.index) }).await
             }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connect::Connector;
-use super::event_index::{EventIndex, IndexEvents};
+use super::event_index::{EventIndex, IndexEvents, Part};
 use super::write::{Job, Lane, Pending, Write};
 use super::{Engine, StoreError, sqlite_checkpoint};
 
@@ -82,11 +82,12 @@ impl WriterTask {
                 self.write_turn(turn).await;
                 self.turns.send_modify(|turns| *turns = turns.wrapping_add(1));
             }
-            if self.index.is_due() {
-                self.index_slice().await;
+            if let Some(part) = self.index.due() {
+                self.index_slice(part).await;
             }
         }
-        while self.index.has_waiting() && self.index_slice().await {}
+        // Lists go on after the next start.
+        while self.index.behind() == Some(Part::Keys) && self.index_slice(Part::Keys).await {}
         drop(self.turns);
         if let Err(crashed) = self.checkpoints.await {
             tracing::error!(%crashed, "checkpoints did not end in order");
@@ -109,9 +110,7 @@ impl WriterTask {
                 turn.push(job);
                 turn.extend(self.events.try_recv().ok());
             }
-            () = tokio::time::sleep(QUIET), if self.index.has_waiting() => {
-                self.index_slice().await;
-            }
+            () = tokio::time::sleep(QUIET), if self.index.behind().is_some() => self.catch_up().await,
             else => return None,
         }
         while turn.len() <= OTHERS_PER_TURN
@@ -171,9 +170,18 @@ impl WriterTask {
         Ok(conn)
     }
 
-    /// Brings the index tables on by one slice; `false` if that failed.
-    async fn index_slice(&mut self) -> bool {
-        let (job, _answer) = Pending::new(IndexEvents::new(Arc::clone(&self.index)));
+    /// Fills the index tables until nothing is missing or somebody wants to write.
+    async fn catch_up(&mut self) {
+        while let Some(part) = self.index.behind() {
+            if !self.index_slice(part).await || !self.events.is_empty() || !self.others.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Brings a part of the index tables on by one slice; `false` if that failed.
+    async fn index_slice(&mut self, part: Part) -> bool {
+        let (job, _answer) = Pending::new(IndexEvents::new(Arc::clone(&self.index), part));
         let mut slice: Vec<Box<dyn Job>> = vec![job];
         let outcome = self.transact(&mut slice).await;
         match outcome {

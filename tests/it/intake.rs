@@ -311,14 +311,11 @@ on_both! {
             }
         }
         assert_eq!(listed, (0..=5_000).filter(|number| number % 7 == 3).count());
-        for view in [
-            "SELECT COUNT(*) FROM event_keys",
-            "SELECT COUNT(*) FROM event_kinds",
-            "SELECT COUNT(*) FROM event_users",
-        ] {
+        for view in ["SELECT COUNT(*) FROM event_kinds", "SELECT COUNT(*) FROM event_users"] {
             assert_eq!(database.number(view).await, 5_001, "{view}");
         }
         store.close().await;
+        assert_eq!(database.number("SELECT COUNT(*) FROM event_keys").await, 5_001);
         assert_eq!(repeats(&database.open().await).await, 5, "the index knows them too");
     }
 

@@ -1,0 +1,2 @@
+-- Lists stand on plain indexes here; see ../sqlite.
+SELECT 1;
