@@ -253,3 +253,47 @@ async fn done_and_newest(conn: &mut AnyConnection, part: Part) -> Result<(i64, i
     let mut columns = Columns::of(&row);
     Ok((columns.take()?, columns.take()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(index: &EventIndex, numbers: std::ops::Range<u64>) {
+        let rows: Vec<_> = numbers
+            .map(|number| {
+                let hash = u128::from(number).to_be_bytes();
+                (DedupKey::new(None, &hash), EventId::from(u128::from(number)))
+            })
+            .collect();
+        index.remember(rows.iter().map(|(key, id)| (*key, id)));
+    }
+
+    #[test]
+    fn keys_wait_for_a_quiet_moment_up_to_their_number_and_lists_longer() {
+        let index = Arc::new(EventIndex::new(Engine::Sqlite));
+        let sliced = |part, rows, all| {
+            IndexEvents::new(Arc::clone(&index), part).committed(&Indexed { rows, all });
+        };
+        assert_eq!((index.behind(), index.due()), (None, None));
+        written(&index, 0..UNINDEXED_MAX - 1);
+        assert_eq!((index.behind(), index.due()), (Some(Part::Keys), None));
+        written(&index, UNINDEXED_MAX - 1..UNINDEXED_MAX);
+        assert_eq!(index.due(), Some(Part::Keys));
+        sliced(Part::Keys, 2_048, false);
+        assert_eq!((index.behind(), index.due()), (Some(Part::Keys), None));
+        assert!(!index.is_behind(Part::Keys, 2_048) && index.is_behind(Part::Keys, 2_049));
+        sliced(Part::Keys, 0, true);
+        assert_eq!((index.behind(), index.due()), (Some(Part::Lists), None));
+        sliced(Part::Lists, 0, true);
+        assert_eq!(index.behind(), None);
+        index.state().listed = 0;
+        for from in (UNINDEXED_MAX..UNLISTED_MAX).step_by(usize::try_from(UNINDEXED_MAX).unwrap()) {
+            assert_eq!(index.due(), None);
+            written(&index, from..from + UNINDEXED_MAX);
+            sliced(Part::Keys, 0, true);
+        }
+        assert_eq!(index.due(), Some(Part::Lists));
+        let held = index.state().keys.len();
+        assert_eq!(held, KEYS_MAX, "what the index has is forgotten");
+    }
+}

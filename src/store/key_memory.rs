@@ -65,6 +65,12 @@ impl KeyMemory {
         self.written
     }
 
+    /// Keys that are held.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Keys of these that the index has.
     pub(super) fn indexed(&self) -> u64 {
         self.indexed
