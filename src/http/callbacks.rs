@@ -121,8 +121,8 @@ pub(crate) fn is_straight(request: &Request) -> bool {
 }
 
 impl CallbackState {
-    /// One callback at an address that [`is_straight`]. The router would find the same handler, for a twentieth of all
-    /// that a callback costs.
+    /// A request that [`is_straight`]. The router would come to the same function; the way there is a twentieth of what
+    /// a callback costs.
     pub(crate) async fn take(&self, origin: Origin, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
         match callback_address(parts.uri.path()) {
