@@ -2,8 +2,8 @@
 //!
 //! The newest keys are held in memory, newest by the time inside them. On SQLite this process is the only writer,
 //! so above a bound the memory is complete: a key above it that is not here is free. Every stored key is here, or
-//! below the bound and in the index of the file; what is not in the index yet is never forgotten. On MySQL others write too: a key in memory is taken for certain,
-//! any other has to be asked for, or tried.
+//! below the bound and in the index of the file; what is not in the index yet is never forgotten. On MySQL others
+//! write too: a key in memory is taken for certain, any other has to be asked for, or tried.
 
 use std::collections::BTreeMap;
 

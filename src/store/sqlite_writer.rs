@@ -110,7 +110,9 @@ impl WriterTask {
                 turn.push(job);
                 turn.extend(self.events.try_recv().ok());
             }
-            () = tokio::time::sleep(QUIET), if self.index.behind().is_some() => self.catch_up().await,
+            () = tokio::time::sleep(QUIET), if !self.events.is_closed() && self.index.behind().is_some() => {
+                self.catch_up().await;
+            }
             else => return None,
         }
         while turn.len() <= OTHERS_PER_TURN
@@ -170,10 +172,11 @@ impl WriterTask {
         Ok(conn)
     }
 
-    /// Fills the index tables until nothing is missing or somebody wants to write.
+    /// Fills the index tables until nothing is missing, somebody wants to write, or the store is closed.
     async fn catch_up(&mut self) {
         while let Some(part) = self.index.behind() {
-            if !self.index_slice(part).await || !self.events.is_empty() || !self.others.is_empty() {
+            let is_wanted = !self.events.is_empty() || !self.others.is_empty() || self.events.is_closed();
+            if is_wanted || !self.index_slice(part).await {
                 return;
             }
         }
